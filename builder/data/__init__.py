@@ -1,0 +1,1 @@
+"""Frozen models and their file formats. No I/O beyond their own file."""

@@ -1,0 +1,59 @@
+"""``manifest.json`` beside every image: what is inside and what made it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from builder.data.lock import Deb, Wheel
+from builder.data.model import Frozen, Sha256
+from builder.foundation.digest import canonical_json
+from builder.foundation.errors import InputError, Problem
+
+
+class Artefact(Frozen):
+    """One file of the image folder."""
+
+    size: int
+    sha256: Sha256
+
+
+class Manifest(Frozen):
+    """What is inside an image: every package and wheel, the lock and the tools that made it.
+
+    Holds nothing that differs between two builds of one lock: no date, host, path or duration.
+    """
+
+    format: int = 1
+    profile: str
+    architecture: str
+    hostname: str
+    lock: Sha256
+    image: Sha256
+    source_date_epoch: int
+    overlays: tuple[str, ...]
+    options: dict[str, dict[str, str | int | float | bool | tuple[str, ...]]]
+    ports: tuple[int, ...]
+    root_filesystem: str
+    kernel: str
+    tools: dict[str, str]
+    packages: tuple[Deb, ...]
+    wheels: tuple[Wheel, ...]
+    artefacts: dict[str, Artefact]
+
+    def text(self) -> str:
+        """The file's exact content."""
+        return canonical_json(self.model_dump(mode="json"))
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read the manifest of an image folder.
+
+    Raises:
+        InputError: missing or not of this format.
+    """
+    try:
+        # JSON has no tuples: strict models take its lists only in JSON mode.
+        return Manifest.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        problem = Problem("this is not a complete image folder", str(path), str(error), "run `lichen build`")
+        raise InputError(problem) from error

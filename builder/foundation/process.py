@@ -1,0 +1,144 @@
+"""The only place that starts processes.
+
+A :class:`Runner` is handed to whoever needs one; parsers elsewhere take the text it returns.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from builder.foundation.errors import LichenError, Problem
+
+GRACE_SECONDS = 10.0  # between SIGTERM and SIGKILL
+
+
+@dataclass(frozen=True)
+class Completed:
+    """What a finished process left: its exit code and what it printed (empty when that went to a log)."""
+
+    argv: tuple[str, ...]
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+class ProcessError(LichenError):
+    """A tool ended with an exit code other than zero; ``completed`` holds what it printed."""
+
+    def __init__(self, completed: Completed, log: Path | None = None) -> None:
+        self.completed = completed
+        tail = (completed.stderr or completed.stdout).strip().splitlines()[-15:]
+        super().__init__(
+            Problem(
+                what=f"{Path(completed.argv[0]).name} ended with exit code {completed.returncode}",
+                where=shlex.join(completed.argv)[:400],
+                why="\n".join(tail),
+                remedy=f"the full output is in {log}" if log else "",
+            )
+        )
+
+
+def end_group(process: subprocess.Popen[bytes] | subprocess.Popen[str]) -> None:
+    """End a process started in its own session, with everything it started: TERM, then KILL."""
+    for number, patience in ((signal.SIGTERM, GRACE_SECONDS), (signal.SIGKILL, None)):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(patience)
+            return
+
+
+class Runner:
+    """Runs processes in their own session, so that an interruption ends the whole family of them."""
+
+    def run(
+        self,
+        argv: Sequence[str | Path],
+        *,
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        log: Path | None = None,
+        stdin: str | None = None,
+        timeout: float | None = None,
+        check: bool = True,
+    ) -> Completed:
+        """Run ``argv`` to its end.
+
+        Args:
+            env: the whole environment; the caller's own when None.
+            log: append both outputs to this file instead of capturing them.
+            timeout: seconds after which the process family is ended.
+
+        Raises:
+            ProcessError: exit code other than zero and ``check`` is set.
+            LichenError: the program is missing or the time is over.
+        """
+        words = tuple(str(word) for word in argv)
+        with contextlib.ExitStack() as stack:
+            out = stack.enter_context(log.open("ab")) if log else subprocess.PIPE
+            start = out.tell() if log and not isinstance(out, int) else 0
+            process = stack.enter_context(self.started(words, cwd=cwd, env=env, stdout=out))
+            try:
+                stdout, stderr = process.communicate(stdin.encode() if stdin is not None else None, timeout)
+            except subprocess.TimeoutExpired:
+                raise LichenError(
+                    Problem(f"{words[0]} did not end within {timeout:.0f} s", shlex.join(words)[:400])
+                ) from None
+        if log:
+            stdout = log.read_bytes()[start:]
+        done = Completed(
+            words,
+            process.returncode,
+            (stdout or b"").decode(errors="replace"),
+            (stderr or b"").decode(errors="replace"),
+        )
+        if check and done.returncode != 0:
+            raise ProcessError(done, log)
+        return done
+
+    @contextlib.contextmanager
+    def started(
+        self,
+        argv: Sequence[str | Path],
+        *,
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        stdout: int | IO[bytes] = subprocess.PIPE,
+    ) -> Iterator[subprocess.Popen[bytes]]:
+        """A process that runs beside us and is ended, with its children, when the block is left.
+
+        Raises:
+            LichenError: the program is not installed.
+        """
+        words = [str(word) for word in argv]
+        try:
+            process = subprocess.Popen(
+                words,
+                cwd=cwd,
+                env=dict(env) if env is not None else None,
+                stdin=subprocess.PIPE,
+                stdout=stdout,
+                stderr=subprocess.PIPE if stdout is subprocess.PIPE else subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except FileNotFoundError as error:
+            remedy = "run ci/setup, which installs what Lichen needs"
+            raise LichenError(Problem(f"{words[0]} is not installed", words[0], str(error), remedy)) from error
+        try:
+            yield process
+        finally:
+            # Ends stragglers too: a tool that was told to stop may leave children behind.
+            if process.poll() is None:
+                end_group(process)
+            for stream in (process.stdin, process.stdout, process.stderr):
+                if stream:
+                    with contextlib.suppress(OSError):
+                        stream.close()
