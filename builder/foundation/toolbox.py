@@ -35,6 +35,7 @@ class Toolbox:
         binds: Sequence[tuple[Path, str]] = (),
         env: Mapping[str, str] | None = None,
         network: bool = False,
+        devices: bool = False,
     ) -> list[str]:
         """``argv`` as a command line for the host that runs inside the tools tree.
 
@@ -44,12 +45,13 @@ class Toolbox:
             binds: host path and the other place inside where it is writable.
             env: variables besides ``PATH`` and ``LANG``; nothing else of the host's environment gets in.
             network: keep the host's network (QEMU's port forwards need it).
+            devices: all of the host's ``/dev`` (acceleration needs ``/dev/kvm``) instead of null, zero and the like.
         """
         words = [sys.executable, "-I", str(self.mkosi / "mkosi" / "sandbox.py")]
         words += ["--ro-bind", str(self.tree / "usr"), "/usr", "--ro-bind", str(self.tree / "etc"), "/etc"]
         for name in ("bin", "sbin", "lib", "lib64"):
             words += ["--symlink", f"usr/{name}", f"/{name}"]
-        words += ["--bind", "/proc", "/proc", "--dev", "/dev", "--bind-try", "/dev/kvm", "/dev/kvm"]
+        words += ["--bind", "/proc", "/proc", *(["--bind", "/dev", "/dev"] if devices else ["--dev", "/dev"])]
         words += ["--dir", "/run", "--dir", "/var", "--tmpfs", "/tmp"]  # noqa: S108 (inside the sandbox)
         for paths, option in ((readable, "--ro-bind"), (writable, "--bind")):
             for path in paths:
