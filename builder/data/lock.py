@@ -61,9 +61,9 @@ class Wheel(Frozen):
 class Lock(Frozen):
     """``profiles/locks/PROFILE.ARCHITECTURE.json``.
 
-    Two digests guard it: ``resolution`` covers what chose the versions (packages, requirements, suites, tools), ``recipe``
-    covers everything the profile and its overlays say, file contents included. When only ``recipe`` moved, the lock is
-    stamped anew without network and without moving a version.
+    Two digests guard it: ``resolution`` covers what chose the versions (packages, requirements, suites, tools),
+    ``recipe`` covers everything the profile and its overlays say, file contents included. When only ``recipe``
+    moved, the lock is stamped anew without network and without moving a version.
     """
 
     format: Literal[1] = 1

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from builder.data.model import DebianPackage, Frozen, Name, Names, Packages, Strings, _tuple, size_in_bytes
+from builder.data.model import DebianPackage, Frozen, Names, Packages, Strings, _tuple, size_in_bytes
 
 OptionValue = str | int | float | bool | tuple[str, ...]
 _KINDS: dict[str, tuple[type, ...]] = {
@@ -112,7 +112,6 @@ class Overlay(Frozen):
     credentials: dict[Annotated[str, Field(pattern=r"^[a-z0-9._-]+$")], str] = Field(
         {}, description="systemd credentials that the overlay reads at boot, and what each is for"
     )
-    options: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], Option] = {}
-
-
-__all__ = ["Name", "Option", "OptionValue", "Overlay", "Python", "Services"]
+    options: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], Option] = Field(
+        {}, description="what a profile may set, and the templates of tree/ may use"
+    )

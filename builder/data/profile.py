@@ -43,6 +43,3 @@ class Profile(Frozen):
     overlays: Names = Field((), description="overlays, in the order in which their files are laid down")
     packages: Packages = Field((), description="Debian packages besides those of the overlays")
     options: dict[Name, dict[str, Any]] = Field({}, description="values for options that the overlays declare")
-
-
-__all__ = ["Architecture", "Image", "Kernel", "Profile"]

@@ -59,7 +59,7 @@ class GuestTestError(LichenError):
     exit_code = EXIT_TEST_FAILED
 
 
-class Interrupted(LichenError):
+class InterruptError(LichenError):
     """A person or a supervisor asked us to stop (exit code 130)."""
 
     exit_code = EXIT_INTERRUPTED

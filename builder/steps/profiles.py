@@ -1,0 +1,289 @@
+"""Reading profiles: parents merged as raw mappings, validated once, all problems reported together."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from builder.data.overlay import Overlay
+from builder.data.profile import Profile
+from builder.data.recipe import OverlayFolder, Recipe
+from builder.data.yamlfile import Document, KeyPath, dotted, read_yaml
+from builder.foundation.errors import InputError, Problem
+from builder.foundation.place import Project
+
+# What a child replaces and never inherits: whether it is a parent itself says nothing about its children.
+NOT_INHERITED = frozenset({"abstract", "extends", "description"})
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+def profile_names(project: Project) -> tuple[str, ...]:
+    """Names of all profiles, abstract ones included, sorted."""
+    return tuple(sorted(path.stem for path in project.profiles.glob("*.yaml")))
+
+
+def overlay_names(project: Project) -> tuple[str, ...]:
+    """Names of all overlays, sorted."""
+    return tuple(sorted(path.parent.name for path in project.overlays.glob("*/overlay.yaml")))
+
+
+@dataclass
+class _Merged:
+    """Raw mappings merged so far, with the place every key came from."""
+
+    value: dict[str, Any] = field(default_factory=dict)
+    origins: dict[KeyPath, str] = field(default_factory=dict)
+
+    def add(self, document: Document, inherited: bool) -> None:
+        raw = {k: v for k, v in document.value.items() if not (inherited and k in NOT_INHERITED)}
+        self._merge(self.value, raw, (), document)
+
+    def _merge(self, into: dict[str, Any], raw: dict[str, Any], at: KeyPath, document: Document) -> None:
+        for name, value in raw.items():
+            key = (*at, name)
+            old = into.get(name)
+            if isinstance(old, dict) and isinstance(value, dict):
+                self._merge(old, value, key, document)
+            elif isinstance(old, list) and isinstance(value, list):
+                self._append(old, value, key, document)
+            else:
+                self._forget(key)
+                into[name] = {} if isinstance(value, dict) else [] if isinstance(value, list) else value
+                self.origins[key] = _origin(document, key)
+                if isinstance(value, dict):
+                    self._merge(into[name], value, key, document)
+                elif isinstance(value, list):
+                    self._append(into[name], value, key, document)
+
+    def _append(self, into: list[Any], raw: list[Any], at: KeyPath, document: Document) -> None:
+        for index, item in enumerate(raw):
+            if item not in into:
+                self.origins[(*at, len(into))] = _origin(document, (*at, index))
+                into.append(item)
+
+    def _forget(self, key: KeyPath) -> None:
+        for known in [known for known in self.origins if known[: len(key)] == key]:
+            del self.origins[known]
+
+    def place(self, key: KeyPath) -> str:
+        """``FILE:LINE: key`` of the nearest part of ``key`` that some file has."""
+        shown = dotted(key)
+        while key and key not in self.origins:
+            key = key[:-1]
+        return f"{self.origins[key]}: {shown}" if key else shown
+
+
+def _origin(document: Document, key: KeyPath) -> str:
+    return f"{document.path}:{document.line(key)}"
+
+
+def load_recipe(project: Project, name: str) -> Recipe:
+    """The recipe of profile ``name``.
+
+    Raises:
+        InputError: everything that is wrong with the profile, its parents and its overlays, at once.
+    """
+    documents = _lineage(project, name)
+    merged = _Merged()
+    for document in documents:
+        merged.add(document, inherited=document is not documents[-1])
+    if not merged.origins:
+        raise InputError(Problem("the profile is empty", str(documents[-1].path), "", "see README.md: Write a profile"))
+    problems: list[Problem] = []
+    profile = _validate(Profile, merged.value, merged, problems)
+    # Overlays are read even from a profile that is wrong elsewhere, so that all errors come together.
+    named = merged.value.get("overlays")
+    wanted = [str(item) for item in named] if isinstance(named, list) else []
+    overlays = tuple(_overlays(project, wanted, merged, problems))
+    options = _options(merged.value.get("options"), overlays, merged, problems)
+    if profile and not profile.abstract and not profile.architectures:
+        remedy = "add `architectures: [amd64]`, or `abstract: true` for a parent"
+        problems.append(Problem("the profile names no architecture", str(documents[-1].path), "", remedy))
+    if problems or profile is None:
+        raise InputError(problems)
+    return Recipe(name, profile, overlays, options, merged.origins)
+
+
+def load_buildable(project: Project, name: str) -> Recipe:
+    """The recipe of a profile that is not abstract.
+
+    Raises:
+        InputError: as :func:`load_recipe`, and for a profile that is only a parent.
+    """
+    recipe = load_recipe(project, name)
+    if recipe.profile.abstract:
+        where = str(project.profiles / f"{name}.yaml")
+        raise InputError(
+            Problem("the profile is abstract", where, "it is a parent only", "name a profile that extends it")
+        )
+    return recipe
+
+
+def _lineage(project: Project, name: str) -> list[Document]:
+    """The documents of all parents and of ``name``, parents first, each one once."""
+    documents: dict[str, Document] = {}
+    problems: list[Problem] = []
+
+    def visit(current: str, path: tuple[str, ...], place: str) -> None:
+        if current in path:
+            chain = " -> ".join((*path[path.index(current) :], current))
+            problems.append(Problem("profiles extend one another in a circle", place, chain, "remove one `extends`"))
+            return
+        if current in documents:
+            return
+        file = project.profiles / f"{current}.yaml"
+        if not _is_name(current) or not file.is_file():
+            problems.append(_unknown("profile", current, profile_names(project), place or str(project.profiles)))
+            return
+        try:
+            document = read_yaml(file)
+        except InputError as error:
+            problems.extend(error.problems)
+            return
+        parents = document.value.get("extends", [])
+        # A wrong type is reported by the model; only what can be followed is followed.
+        for index, parent in enumerate(parents if isinstance(parents, list) else []):
+            if isinstance(parent, str):
+                visit(parent, (*path, current), document.place(("extends", index)))
+        documents[current] = document
+
+    visit(name, (), "")
+    if problems:
+        raise InputError(problems)
+    return list(documents.values())
+
+
+def _is_name(text: str) -> bool:
+    return bool(text) and all(c in "abcdefghijklmnopqrstuvwxyz0123456789-" for c in text)
+
+
+def _unknown(kind: str, name: str, known: Iterable[str], where: str) -> Problem:
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=3)
+    remedy = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known) or 'none'}"
+    return Problem(f"there is no {kind} called {name!r}", where, "", remedy)
+
+
+def _validate(model: type[_Model], value: Any, source: _Merged | Document, problems: list[Problem]) -> _Model | None:
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        for item in error.errors():
+            key: KeyPath = item["loc"]
+            problems.append(_schema_problem(model, key, item, source.place(key)))
+        return None
+
+
+def _schema_problem(model: type[BaseModel], key: KeyPath, item: Any, where: str) -> Problem:
+    if item["type"] == "extra_forbidden":
+        known = list(_known_keys(model, key[:-1]))
+        return _unknown("key", str(key[-1]), known, where)
+    if item["type"] == "missing":
+        return Problem(f"the key {dotted(key)!r} is missing", where, "", f"add `{key[-1]}:`")
+    got = repr(item["input"])
+    return Problem("the value does not fit", where, f"{item['msg']}, got {got[:80]}")
+
+
+def _known_keys(model: type[BaseModel], key: KeyPath) -> Iterator[str]:
+    fields = model.model_fields
+    for part in key:
+        kind = fields[part].annotation if isinstance(part, str) and part in fields else None
+        if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+            return
+        fields = kind.model_fields
+    yield from fields
+
+
+def _overlays(project: Project, wanted: list[str], merged: _Merged, problems: list[Problem]) -> Iterator[OverlayFolder]:
+    for index, name in enumerate(wanted):
+        place = merged.place(("overlays", index))
+        folder = project.overlays / name
+        file = folder / "overlay.yaml"
+        if not _is_name(name) or not folder.is_dir():
+            problems.append(_unknown("overlay", name, overlay_names(project), place))
+            continue
+        if not file.is_file():
+            problems.append(Problem("the overlay has no overlay.yaml", str(file), f"asked for by {place}", "write it"))
+            continue
+        try:
+            document = read_yaml(file)
+        except InputError as error:
+            problems.extend(error.problems)
+            continue
+        overlay = _validate(Overlay, document.value, document, problems)
+        if overlay is None:
+            continue
+        for at, required in enumerate(overlay.requires):
+            if required not in wanted:
+                why = f"overlay {name} requires it"
+                where = document.place(("requires", at))
+                problems.append(
+                    Problem(f"overlay {required!r} is missing", where, why, f"add it to overlays in {place}")
+                )
+        problems.extend(_tree_problems(folder / "tree", overlay, document))
+        yield OverlayFolder(name, folder, overlay)
+
+
+def _tree_problems(tree: Path, overlay: Overlay, document: Document) -> Iterator[Problem]:
+    """Files that are named but missing, and links that lead out of the tree."""
+    inside = tree.resolve()
+    for name in overlay.modes:
+        target = (tree / name).resolve()
+        where = document.place(("modes", name))
+        if not target.is_relative_to(inside):
+            yield Problem(
+                "the path leaves the overlay's tree", where, f"it points to {target}", "write it relative to tree/"
+            )
+        elif not target.is_file() and not target.with_name(target.name + ".j2").is_file():
+            yield Problem(
+                "the file is missing from the overlay", where, f"there is no {tree / name}", "add it or drop the mode"
+            )
+    for path in sorted(tree.rglob("*")) if tree.is_dir() else ():
+        if path.is_symlink() and not _stays_inside(tree, path):
+            why = f"it points to {path.readlink()}"
+            yield Problem(
+                "a symbolic link leaves the overlay's tree", str(path), why, "use a relative link that stays in tree/"
+            )
+        elif not path.is_symlink() and not path.is_file() and not path.is_dir():
+            yield Problem(
+                "not a file, folder or link", str(path), "devices and sockets cannot be in an overlay", "remove it"
+            )
+
+
+def _stays_inside(tree: Path, link: Path) -> bool:
+    target = link.readlink()
+    # An absolute target names a file of the image, not of this machine: systemd masks are links to /dev/null.
+    if target.is_absolute():
+        return ".." not in target.parts
+    depth = len(link.relative_to(tree).parts) - 1
+    for part in target.parts:
+        depth += -1 if part == ".." else 1
+        if depth < 0:
+            return False
+    return True
+
+
+def _options(
+    given: Any, overlays: tuple[OverlayFolder, ...], merged: _Merged, problems: list[Problem]
+) -> dict[str, dict[str, Any]]:
+    declared = {item.name: item.overlay.options for item in overlays}
+    settled = {name: {key: option.default for key, option in options.items()} for name, options in declared.items()}
+    for overlay, values in given.items() if isinstance(given, dict) else ():
+        if overlay not in declared:
+            problems.append(_unknown("overlay in this profile", overlay, declared, merged.place(("options", overlay))))
+            continue
+        for key, value in values.items() if isinstance(values, dict) else ():
+            place = merged.place(("options", overlay, key))
+            option = declared[overlay].get(key)
+            if option is None:
+                problems.append(_unknown(f"option of {overlay}", key, declared[overlay], place))
+            elif complaint := option.complaint(value):
+                problems.append(Problem("the option's value does not fit", place, complaint, option.description))
+            else:
+                settled[overlay][key] = tuple(value) if isinstance(value, list) else value
+    return settled
