@@ -56,6 +56,7 @@ class Wheel(Frozen):
     filename: str = Field(pattern=r"^[A-Za-z0-9._+-]+\.whl$")
     size: int = Field(gt=0)
     sha256: Sha256
+    uses: Annotated[tuple[Literal["image", "tools"], ...], BeforeValidator(_tuple)]
 
 
 class Lock(Frozen):
@@ -73,6 +74,9 @@ class Lock(Frozen):
     resolution: Sha256
     source_date_epoch: int = Field(gt=0, description="seconds; the date of the youngest index used")
     suites: Annotated[tuple[SuiteIndex, ...], BeforeValidator(_tuple)]
+    without: Annotated[tuple[str, ...], BeforeValidator(_tuple)] = Field(
+        (), description="suites left out on purpose, because a mirror carries a broken index of them"
+    )
     debs: Annotated[tuple[Deb, ...], BeforeValidator(_tuple)]
     wheels: Annotated[tuple[Wheel, ...], BeforeValidator(_tuple)]
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, StringConstraints
 
-SIZE = re.compile(r"^([1-9][0-9]*)([KMGT]?)$")
+SIZE = re.compile(r"([1-9][0-9]*)([KMGT]?)")
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
@@ -23,7 +23,7 @@ def size_in_bytes(text: str) -> int:
     Raises:
         ValueError: not a size.
     """
-    match = SIZE.match(text)
+    match = SIZE.fullmatch(text)
     if not match:
         raise ValueError("not a size: write a whole number and K, M, G or T, as in 512M")
     return int(match[1]) * UNITS[match[2]]

@@ -41,7 +41,7 @@ class Option(Frozen):
         if self.pattern is not None:
             try:
                 re.compile(self.pattern)
-            except re.error as error:
+            except (re.error, OverflowError, RecursionError) as error:
                 raise ValueError(f"pattern is not a regular expression: {error}") from None
         if complaint := self.complaint(self.default):
             raise ValueError(f"the default does not fit the option itself: {complaint}")

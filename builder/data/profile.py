@@ -16,7 +16,7 @@ class Image(Frozen):
 
     hostname: Name = Field(description="host name of the machine")
     root_filesystem: Literal["ext4"] = Field("ext4", description="file system of the root partition")
-    root_free: Size = Field("512M", description="free room left in the root file system, as in 512M")
+    root_size: Size = Field("4G", description="size of the root partition, as in 4G; the image file is sparse")
 
 
 class Kernel(Frozen):

@@ -10,6 +10,7 @@ from builder.data.overlay import Overlay
 from builder.data.profile import Architecture, Profile
 from builder.data.yamlfile import KeyPath
 from builder.foundation.digest import digest_tree, digest_value
+from builder.foundation.errors import InputError, Problem
 
 
 @dataclass(frozen=True)
@@ -74,18 +75,22 @@ class Recipe:
         """TCP ports that the overlays' tests reach, sorted."""
         return tuple(sorted({port for item in self.overlays for port in item.overlay.ports}))
 
-    def require_architecture(self, architecture: Architecture | None) -> Architecture:
+    def require_architecture(self, architecture: str | None) -> Architecture:
         """``architecture``, or the profile's first one when None is asked for.
 
         Raises:
-            ValueError: the profile is not built for it.
+            InputError: the profile is not built for it.
         """
         offered = self.profile.architectures
         if architecture is None:
             return offered[0]
-        if architecture not in offered:
-            raise ValueError(f"{self.name} is built for {', '.join(offered)}, not for {architecture}")
-        return architecture
+        for known in offered:
+            if known == architecture:
+                return known
+        why = f"{self.name} is built for {', '.join(offered)}"
+        raise InputError(
+            Problem(f"no architecture {architecture!r} in this profile", self.name, why, "choose one of them")
+        )
 
     def digest(self) -> str:
         """Digest of everything said, overlay file contents included, wherever the project lies on disk.

@@ -13,6 +13,7 @@ from builder.foundation.errors import InputError, Problem
 KeyPath = tuple[str | int, ...]
 # Deeper nesting than any profile has; a guard against documents made to exhaust the parser.
 MAX_DEPTH = 32
+PLAIN_TAGS = ("tag:yaml.org,2002:seq", "tag:yaml.org,2002:map")
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def read_yaml(path: Path) -> Document:
     lines: dict[KeyPath, int] = {}
     try:
         node = loader.get_single_node()
-        value = _convert(loader, node, (), lines, set()) if node else {}
+        value = _convert(loader, node, (), lines, set()) if node else None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
@@ -62,6 +63,8 @@ def read_yaml(path: Path) -> Document:
         raise InputError(Problem("the file is not valid YAML", str(path), str(error))) from error
     finally:
         loader.dispose()
+    if value is None:
+        value = {}
     if not isinstance(value, dict):
         raise InputError(
             Problem(
@@ -79,19 +82,23 @@ def _convert(loader: yaml.SafeLoader, node: yaml.Node, key: KeyPath, lines: dict
         if id(node) in seen:
             raise yaml.MarkedYAMLError(problem="aliases (*name) are not allowed", problem_mark=mark)
         seen.add(id(node))
+        if node.tag not in PLAIN_TAGS:
+            raise yaml.MarkedYAMLError(problem=f"the tag {node.tag} is not allowed", problem_mark=mark)
     if len(key) > MAX_DEPTH:
         raise yaml.MarkedYAMLError(problem=f"nested deeper than {MAX_DEPTH} levels", problem_mark=mark)
     if isinstance(node, yaml.SequenceNode):
         return [_convert(loader, item, (*key, index), lines, seen) for index, item in enumerate(node.value)]
     if not isinstance(node, yaml.MappingNode):
-        value = loader.construct_object(node)
+        value = _scalar(loader, node)
         if not isinstance(value, str | int | float | bool | None):
             # A date or a binary: say it is text, so that the model can complain about the field and not crash.
             return str(node.value)
         return value
     result: dict[str, Any] = {}
     for key_node, value_node in node.value:
-        name = loader.construct_object(key_node) if isinstance(key_node, yaml.ScalarNode) else None
+        if key_node.tag == "tag:yaml.org,2002:merge":
+            raise yaml.MarkedYAMLError(problem="merge keys (<<) are not allowed", problem_mark=key_node.start_mark)
+        name = _scalar(loader, key_node) if isinstance(key_node, yaml.ScalarNode) else None
         if not isinstance(name, str):
             raise yaml.MarkedYAMLError(problem="a key is not a string", problem_mark=key_node.start_mark)
         if name in result:
@@ -99,3 +106,11 @@ def _convert(loader: yaml.SafeLoader, node: yaml.Node, key: KeyPath, lines: dict
         lines[(*key, name)] = key_node.start_mark.line + 1
         result[name] = _convert(loader, value_node, (*key, name), lines, seen)
     return result
+
+
+def _scalar(loader: yaml.SafeLoader, node: yaml.Node) -> Any:
+    value = loader.construct_object(node)
+    if isinstance(value, str) and any("\ud800" <= char <= "\udfff" for char in value):
+        # Half a character, written as an escape: it could be neither hashed nor written anywhere.
+        raise yaml.MarkedYAMLError(problem="the text is not Unicode", problem_mark=node.start_mark)
+    return value

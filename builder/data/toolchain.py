@@ -1,0 +1,101 @@
+"""What every build uses besides the packages of the profile: suites, tools tree, initrd, mkosi.
+
+Changing anything here changes the resolution digest and asks for a new lock.
+"""
+
+from __future__ import annotations
+
+from builder.data.model import Frozen
+from builder.data.profile import Architecture
+
+
+class Suite(Frozen):
+    """A suite of an archive that versions are chosen from."""
+
+    archive: str
+    name: str
+    components: tuple[str, ...] = ("main",)
+
+
+def release_suites(release: str) -> tuple[Suite, ...]:
+    """The suites of a Debian stable release, as Debian recommends them to its users."""
+    return (
+        Suite(archive="debian", name=release),
+        Suite(archive="debian", name=f"{release}-updates"),
+        Suite(archive="debian-security", name=f"{release}-security"),
+    )
+
+
+# trixie carries mkosi 25; the assembler is 27 and comes, alone, from the next release. It is one
+# architecture-independent package whose Python is run from the store, nothing of that suite enters an image.
+MKOSI_SUITE = Suite(archive="debian", name="forky")
+MKOSI_PACKAGE = "mkosi"
+
+# The machine that builds: tools run natively, whatever the architecture of the image.
+BUILD_ARCHITECTURE: Architecture = "amd64"
+
+# What mkosi calls inside the tools tree (its manual, section ToolsTree=), and QEMU with its firmware for tests.
+TOOLS_PACKAGES = (
+    "apt",
+    "apt-utils",
+    "ca-certificates",
+    "cpio",
+    "debian-archive-keyring",
+    "dosfstools",
+    "e2fsprogs",
+    "erofs-utils",
+    "fdisk",
+    "jq",
+    "kmod",
+    "libarchive-tools",
+    "libcryptsetup12",
+    "libfdisk1",
+    "libseccomp2",
+    "libtss2-dev",
+    "mount",
+    "mtools",
+    "openssl",
+    "ovmf",
+    "python3",
+    "python3-cryptography",
+    "python3-pefile",
+    "qemu-system-x86",
+    "qemu-utils",
+    "systemd",
+    "systemd-boot-efi",
+    "systemd-boot-tools",
+    "systemd-container",
+    "systemd-repart",
+    "systemd-ukify",
+    "util-linux",
+    "xz-utils",
+    "zstd",
+)
+
+# Enough to find, check and mount the root partition, and an emergency shell to see why it failed.
+INITRD_PACKAGES = (
+    "bash",
+    "dmsetup",
+    "e2fsprogs",
+    "kmod",
+    "libcryptsetup12",
+    "libfdisk1",
+    "libseccomp2",
+    "mount",
+    "procps",
+    "systemd",
+    "systemd-sysv",
+    "udev",
+    "util-linux",
+)
+
+# What every bootable image has, whatever its profile says: mkosi needs the boot stub, apt keeps the image mendable.
+IMAGE_PACKAGES = ("apt", "ca-certificates", "systemd", "systemd-boot-efi", "systemd-sysv", "udev")
+
+# Python of the release, for which wheels are resolved.
+PYTHON_VERSIONS = {"trixie": "3.13"}
+WHEEL_PLATFORMS: dict[Architecture, str] = {
+    "amd64": "x86_64-manylinux_2_40",
+    "arm64": "aarch64-manylinux_2_40",
+    "riscv64": "riscv64-unknown-linux",
+}

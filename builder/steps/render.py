@@ -1,0 +1,246 @@
+"""Rendering: recipe + lock -> the files of an mkosi configuration. Pure; only :func:`write_tree` touches a disk.
+
+The whole tree (:func:`rendered_tree`) is a normal mkosi configuration with sub-images. Lichen itself builds one
+component at a time from :func:`component_tree`, which holds the very same settings for one of them.
+"""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from builder.data import toolchain
+from builder.data.lock import Lock
+from builder.data.profile import Architecture
+from builder.data.recipe import OverlayFolder, Recipe
+from builder.foundation.atomic import disk_error
+from builder.foundation.digest import digest_bytes, digest_value
+from builder.foundation.errors import InputError, Problem
+
+PYTHON_PREFIX = "/opt/ai"
+PRESET = "usr/lib/systemd/system-preset/10-lichen.preset"
+MKOSI_ARCHITECTURES: dict[Architecture, str] = {"amd64": "x86-64", "arm64": "arm64", "riscv64": "riscv64"}
+# Names of partitions and hash seeds grow from the image's name below this, so they differ between images only.
+NAMESPACE = uuid.UUID("6c696368-656e-5069-8d61-676573206f66")
+
+
+@dataclass(frozen=True)
+class RenderedFile:
+    """One file of a rendered tree: its bytes and permissions, or where it links to."""
+
+    content: bytes = b""
+    mode: int = 0o644
+    link: str | None = None
+
+    def identity(self) -> list[str]:
+        """What decides bytes of the image, for a digest."""
+        return ["link", self.link] if self.link is not None else [f"{self.mode:04o}", digest_bytes(self.content)]
+
+
+Tree = dict[str, RenderedFile]
+
+
+def tree_digest(tree: Tree) -> str:
+    """Digest of every path, mode and content."""
+    return digest_value({path: file.identity() for path, file in tree.items()})
+
+
+def seed(recipe: Recipe, lock: Lock) -> str:
+    """The UUID that partition identifiers and the ext4 directory hash of an image derive from."""
+    return str(uuid.uuid5(NAMESPACE, f"{recipe.name}.{lock.architecture}"))
+
+
+def rendered_tree(recipe: Recipe, lock: Lock) -> Tree:
+    """A complete mkosi configuration: build ``tools/`` first, then the top folder."""
+    subimages = ["base", "initrd", *(["python"] if _has_wheels(lock) else [])]
+    tree = {"mkosi.conf": _distribution(recipe, lock, tools_tree="%D/tools/mkosi.output/tools")}
+    tree |= _moved(_component("image", recipe, lock, subimages), "mkosi.conf", "mkosi.conf.d/image.conf")
+    for name in subimages:
+        tree |= {f"mkosi.images/{name}/{path}": file for path, file in _component(name, recipe, lock, ()).items()}
+    tree |= {f"tools/{path}": file for path, file in component_tree("tools", recipe, lock).items()}
+    return tree
+
+
+def component_tree(name: str, recipe: Recipe, lock: Lock) -> Tree:
+    """An mkosi configuration that builds one component and depends on no other image's configuration.
+
+    Args:
+        name: ``tools``, ``base``, ``initrd``, ``python`` or ``image``.
+    """
+    tree = {"mkosi.conf": _distribution(recipe, lock, native=name == "tools")}
+    return tree | _moved(_component(name, recipe, lock, ()), "mkosi.conf", f"mkosi.conf.d/{name}.conf")
+
+
+def _has_wheels(lock: Lock) -> bool:
+    return any("image" in wheel.uses for wheel in lock.wheels)
+
+
+def _moved(tree: Tree, old: str, new: str) -> Tree:
+    return {new if path == old else path: file for path, file in tree.items()}
+
+
+def _distribution(recipe: Recipe, lock: Lock, *, tools_tree: str = "", native: bool = False) -> RenderedFile:
+    architecture = toolchain.BUILD_ARCHITECTURE if native else lock.architecture
+    template = _templates() / "distribution.conf.j2"
+    variables = {
+        "release": recipe.profile.suite,
+        "mkosi_architecture": MKOSI_ARCHITECTURES[architecture],
+        "epoch": lock.source_date_epoch,
+        "tools_tree": tools_tree,
+    }
+    return RenderedFile(_render(template.read_text(), variables, str(template)))
+
+
+def _component(name: str, recipe: Recipe, lock: Lock, subimages: object) -> Tree:
+    variables: dict[str, Any] = {
+        "name": recipe.name,
+        "packages": component_packages(name, recipe),
+        "prefix": PYTHON_PREFIX,
+        "parent": str(Path(PYTHON_PREFIX).parent),
+        "platform": toolchain.WHEEL_PLATFORMS[lock.architecture],
+        "epoch": lock.source_date_epoch,
+        "seed": seed(recipe, lock),
+        "wheels": _has_wheels(lock),
+        "subimages": subimages,
+        "command_line": recipe.profile.kernel.command_line,
+        "root_filesystem": recipe.profile.image.root_filesystem,
+        "root_size": recipe.profile.image.root_size,
+    }
+    tree = _template_tree(_templates() / name, variables)
+    if name == "python":
+        tree["requirements.txt"] = RenderedFile(requirements(lock).encode())
+    if name == "image":
+        tree |= {f"extra/{path}": file for path, file in overlay_files(recipe).items()}
+    return tree
+
+
+def component_packages(name: str, recipe: Recipe) -> tuple[str, ...]:
+    """The packages named in a component's configuration; apt adds what they depend on."""
+    return {
+        "tools": toolchain.TOOLS_PACKAGES,
+        "initrd": toolchain.INITRD_PACKAGES,
+        "base": tuple(sorted({*recipe.packages, *toolchain.IMAGE_PACKAGES})),
+    }.get(name, ())
+
+
+def requirements(lock: Lock) -> str:
+    """The image's wheels as a requirements file with hashes."""
+    return "".join(
+        f"{wheel.name}=={wheel.version} --hash=sha256:{wheel.sha256}\n"
+        for wheel in lock.wheels
+        if "image" in wheel.uses
+    )
+
+
+def overlay_files(recipe: Recipe) -> Tree:
+    """What all overlays lay into the image, templates rendered, later overlays over earlier ones.
+
+    Raises:
+        InputError: templates that use what is not declared, all at once.
+    """
+    tree: Tree = {}
+    problems: list[Problem] = []
+    for item in recipe.overlays:
+        for path in sorted(item.tree.rglob("*")) if item.tree.is_dir() else ():
+            name = path.relative_to(item.tree).as_posix()
+            if path.is_symlink():
+                tree[name] = RenderedFile(link=str(path.readlink()))
+            elif path.is_file() and "__pycache__" not in path.parts:
+                try:
+                    target, file = _overlay_file(recipe, item, path, name)
+                    tree[target] = file
+                except InputError as error:
+                    problems.extend(error.problems)
+    if problems:
+        raise InputError(problems)
+    tree[PRESET] = RenderedFile(_preset(recipe).encode())
+    tree["etc/hostname"] = RenderedFile(f"{recipe.profile.image.hostname}\n".encode())
+    return tree
+
+
+def _overlay_file(recipe: Recipe, item: OverlayFolder, path: Path, name: str) -> tuple[str, RenderedFile]:
+    content = path.read_bytes()
+    target = name.removesuffix(".j2")
+    if target != name:
+        variables = {
+            "options": recipe.options[item.name],
+            "image": {"name": recipe.name, "hostname": recipe.profile.image.hostname},
+        }
+        content = _render(content.decode(), variables, str(path))
+    declared = item.overlay.modes.get(target)
+    # git keeps the executable bit only; the umask of a checkout must not reach the image.
+    mode = int(declared, 8) if declared else 0o755 if path.stat().st_mode & 0o100 else 0o644
+    return target, RenderedFile(content, mode)
+
+
+def _preset(recipe: Recipe) -> str:
+    lines = ["# Units of the overlays; written by Lichen."]
+    for item in recipe.overlays:
+        lines += [f"disable {unit}" for unit in item.overlay.services.disable]
+        lines += [f"enable {unit}" for unit in item.overlay.services.enable]
+    return "\n".join(lines) + "\n"
+
+
+def _templates() -> Traversable:
+    return resources.files("builder") / "templates"
+
+
+def _template_tree(folder: Traversable, variables: Mapping[str, Any], prefix: str = "") -> Tree:
+    tree: Tree = {}
+    for entry in sorted(folder.iterdir(), key=lambda item: item.name):
+        name = f"{prefix}{entry.name}"
+        if entry.is_dir():
+            tree |= _template_tree(entry, variables, f"{name}/")
+            continue
+        content = entry.read_bytes()
+        if name.endswith(".j2"):
+            name, content = name.removesuffix(".j2"), _render(content.decode(), variables, str(entry))
+        tree[name] = RenderedFile(content, 0o755 if content.startswith(b"#!") else 0o644)
+    return tree
+
+
+def _render(text: str, variables: Mapping[str, Any], where: str) -> bytes:
+    # Configuration files and scripts, not web pages: nothing is to be escaped.
+    environment = jinja2.Environment(  # noqa: S701
+        undefined=jinja2.StrictUndefined, keep_trailing_newline=True, trim_blocks=True
+    )
+    try:
+        return environment.from_string(text).render(variables).encode()
+    except jinja2.TemplateSyntaxError as error:
+        problem = Problem("the template is not valid Jinja2", f"{where}:{error.lineno}", str(error.message))
+        raise InputError(problem) from error
+    except jinja2.TemplateError as error:
+        remedy = "declare the option in the overlay's overlay.yaml"
+        raise InputError(Problem("the template cannot be rendered", where, str(error.message), remedy)) from error
+
+
+def write_tree(tree: Tree, destination: Path) -> None:
+    """Write a rendered tree into a new folder.
+
+    Raises:
+        LichenError: the disk is full or the folder cannot be written.
+    """
+    try:
+        for name, file in sorted(tree.items()):
+            path = destination / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if file.link is not None:
+                path.symlink_to(file.link)
+            else:
+                path.write_bytes(file.content)
+                path.chmod(file.mode)
+        # Whatever the umask: folders of the extra tree end up in the image.
+        for path in destination.rglob("*"):
+            if path.is_dir() and not path.is_symlink():
+                path.chmod(0o755)
+    except OSError as error:
+        shutil.rmtree(destination, ignore_errors=True)
+        raise disk_error(error, destination) from error

@@ -1,0 +1,262 @@
+"""``lichen lock``: the only place where versions are chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+from builder.data import toolchain
+from builder.data.lock import Deb, Lock, SuiteIndex, Use, Wheel, read_lock
+from builder.data.profile import Architecture
+from builder.data.recipe import Recipe
+from builder.data.toolchain import Suite
+from builder.foundation.atomic import write_atomically
+from builder.foundation.digest import digest_value
+from builder.foundation.errors import InputError, Problem
+from builder.foundation.progress import step
+from builder.foundation.workbench import Workbench
+from builder.steps.apt import apt_root
+from builder.steps.mirrors import debian_mirrors, wheel_index
+from builder.steps.profiles import load_buildable
+from builder.steps.wheels import WheelSource, WheelTarget, resolve_wheels
+
+# apt pattern and package that mkosi itself installs first (its Debian installer).
+_FIRST = ("?essential", "base-files")
+
+
+@dataclass(frozen=True)
+class Change:
+    """One thing that a new lock changes against the old one."""
+
+    kind: Literal["added", "removed", "moved"]
+    what: Literal["deb", "wheel", "tool"]
+    name: str
+    old: str | None
+    new: str | None
+
+
+@dataclass(frozen=True)
+class LockOutcome:
+    """What locking did. ``changed`` is False when the lock was current already and nothing was written."""
+
+    path: Path
+    lock: Lock
+    changed: bool
+    changelog: tuple[Change, ...]
+
+
+def lock(
+    workbench: Workbench,
+    name: str,
+    architecture: str | None = None,
+    *,
+    upgrade: bool = False,
+    accept_expired: frozenset[str] = frozenset(),
+    without: frozenset[str] = frozenset(),
+) -> LockOutcome:
+    """Make or refresh the lock of a profile.
+
+    Versions move only when something that chooses them changed (packages, requirements, suites, tools) or with
+    ``upgrade``; otherwise a lock that is out of date is stamped anew, without network.
+
+    Args:
+        accept_expired: suites whose index may be past its Valid-Until; recorded in the lock.
+        without: suites to leave out, for mirrors that carry a broken index; recorded in the lock.
+
+    Raises:
+        InputError: the profile is wrong, a package does not exist, or dependencies cannot be met.
+        LichenError: a mirror cannot be used.
+    """
+    recipe, wanted = _wanted(workbench, name, architecture)
+    path = workbench.project.lock(name, wanted)
+    old = _old_lock(path)
+    resolution = _resolution(recipe, wanted)
+    if old and old.resolution == resolution and not upgrade:
+        new = old.model_copy(update={"recipe": recipe.digest()})
+    else:
+        new = _resolve(workbench, recipe, wanted, resolution, accept_expired, without)
+    changed = old is None or new.text() != old.text()
+    if changed:
+        write_atomically(path, new.text())
+    return LockOutcome(path, new, changed, tuple(changes(old, new)))
+
+
+def check_lock(workbench: Workbench, name: str, architecture: str | None = None) -> Lock:
+    """The lock of a profile if it is current.
+
+    Raises:
+        InputError: it is missing, damaged or stale; names the command that refreshes it.
+    """
+    recipe, wanted = _wanted(workbench, name, architecture)
+    return current_lock(workbench, recipe, wanted)
+
+
+def current_lock(workbench: Workbench, recipe: Recipe, architecture: Architecture) -> Lock:
+    """As :func:`check_lock`, for a recipe that is loaded already."""
+    path = workbench.project.lock(recipe.name, architecture)
+    found = read_lock(path)
+    command = f"lichen lock {recipe.name} --architecture {architecture}"
+    if found.resolution != _resolution(recipe, architecture):
+        why = "packages, Python requirements, suites or tools changed since it was made"
+        raise InputError(Problem("the lock is stale", str(path), why, f"run `{command}` and review the diff"))
+    if found.recipe != recipe.digest():
+        why = "the profile or a file of its overlays changed since it was made; no version moves"
+        raise InputError(Problem("the lock is stale", str(path), why, f"run `{command}` (no network needed)"))
+    return found
+
+
+def _wanted(workbench: Workbench, name: str, architecture: str | None) -> tuple[Recipe, Architecture]:
+    recipe = load_buildable(workbench.project, name)
+    return recipe, recipe.require_architecture(architecture)
+
+
+def _old_lock(path: Path) -> Lock | None:
+    try:
+        return read_lock(path)
+    except InputError:
+        # Missing or damaged: either way a new one is made from nothing.
+        return None
+
+
+def _resolution(recipe: Recipe, architecture: Architecture) -> str:
+    return digest_value(
+        {
+            "architecture": architecture,
+            "suites": [suite.model_dump(mode="json") for suite in toolchain.release_suites(recipe.profile.suite)],
+            "mkosi": toolchain.MKOSI_SUITE.model_dump(mode="json"),
+            "packages": _packages(recipe),
+            "requirements": recipe.requirements,
+            "provided": recipe.provided,
+            "python": toolchain.PYTHON_VERSIONS[recipe.profile.suite],
+            "platform": toolchain.WHEEL_PLATFORMS[architecture],
+            "uv": metadata.version("uv") if recipe.requirements else "",
+        }
+    )
+
+
+def _packages(recipe: Recipe) -> dict[Use, tuple[str, ...]]:
+    return {
+        "image": (*_FIRST, *sorted({*recipe.packages, *toolchain.IMAGE_PACKAGES})),
+        "initrd": (*_FIRST, *toolchain.INITRD_PACKAGES),
+        "tools": (*_FIRST, *toolchain.TOOLS_PACKAGES),
+    }
+
+
+def _resolve(
+    workbench: Workbench,
+    recipe: Recipe,
+    architecture: Architecture,
+    resolution: str,
+    accept_expired: frozenset[str],
+    without: frozenset[str],
+) -> Lock:
+    suites = [s for s in toolchain.release_suites(recipe.profile.suite) if s.name not in without]
+    debs, indices = _resolve_debs(workbench, recipe, architecture, suites, accept_expired)
+    wheels = _resolve_wheels(workbench, recipe, architecture, debs)
+    return Lock(
+        profile=recipe.name,
+        architecture=architecture,
+        recipe=recipe.digest(),
+        resolution=resolution,
+        source_date_epoch=max(int(datetime.fromisoformat(index.date).timestamp()) for index in indices),
+        suites=tuple(indices),
+        without=tuple(sorted(without)),
+        debs=_merged(debs),
+        wheels=tuple(sorted(wheels, key=lambda wheel: wheel.name)),
+    )
+
+
+def _resolve_debs(
+    workbench: Workbench,
+    recipe: Recipe,
+    architecture: Architecture,
+    suites: Sequence[Suite],
+    accept_expired: frozenset[str],
+) -> tuple[list[Deb], list[SuiteIndex]]:
+    mirrors = debian_mirrors(workbench.runner, workbench.mirrors)
+    packages = _packages(recipe)
+    asked_by = _asked_by(recipe)
+    native = toolchain.BUILD_ARCHITECTURE
+    uses: dict[Architecture, list[Use]] = {architecture: ["image", "initrd"]}
+    uses.setdefault(native, []).append("tools")
+    debs: list[Deb] = []
+    indices: list[SuiteIndex] = []
+    for target, wanted in uses.items():
+        with (
+            step(workbench.progress, f"resolving packages for {target}"),
+            apt_root(workbench.runner, workbench.cache.apt, target, suites, mirrors, accept_expired) as root,
+        ):
+            for use in wanted:
+                debs += root.resolve(packages[use], use, asked_by if use == "image" else {})
+            indices += [index for index in root.indices if index not in indices]
+    assembler = [toolchain.MKOSI_SUITE]
+    with (
+        step(workbench.progress, "resolving mkosi"),
+        apt_root(workbench.runner, workbench.cache.apt, native, assembler, mirrors, accept_expired) as root,
+    ):
+        debs += root.download(toolchain.MKOSI_PACKAGE, "mkosi")
+        indices += root.indices
+    return debs, indices
+
+
+def _resolve_wheels(
+    workbench: Workbench, recipe: Recipe, architecture: Architecture, debs: Iterable[Deb]
+) -> list[Wheel]:
+    """The image's wheels, and uv itself, which lays them down at build time."""
+    if not recipe.requirements:
+        return []
+    versions = {deb.name: deb.version for deb in debs if "image" in deb.uses}
+    platforms = toolchain.WHEEL_PLATFORMS
+    target = WheelTarget(toolchain.PYTHON_VERSIONS[recipe.profile.suite], platforms[architecture], "image")
+    native = WheelTarget(target.python, platforms[toolchain.BUILD_ARCHITECTURE], "tools")
+    source = WheelSource(wheel_index(workbench.runner, workbench.indices), workbench.cache.uv)
+    provided = {distribution: versions[package] for distribution, package in recipe.provided.items()}
+    with step(workbench.progress, "resolving wheels"):
+        wheels = resolve_wheels(workbench.runner, recipe.requirements, provided, target, source)
+        return wheels + resolve_wheels(workbench.runner, [f"uv=={metadata.version('uv')}"], {}, native, source)
+
+
+def _asked_by(recipe: Recipe) -> dict[str, str]:
+    places: dict[str, str] = {
+        recipe.profile.kernel.package: recipe.origins.get(("kernel", "package"), "kernel.package")
+    }
+    for item in recipe.overlays:
+        for package in (*item.overlay.packages, *item.overlay.python.provided.values()):
+            places.setdefault(package, str(item.folder / "overlay.yaml"))
+    for index, package in enumerate(recipe.profile.packages):
+        places.setdefault(package, recipe.origins.get(("packages", index), "packages"))
+    return places
+
+
+def _merged(debs: Iterable[Deb]) -> tuple[Deb, ...]:
+    """One entry per file, with all its uses; sorted by name, version and architecture."""
+    merged: dict[str, Deb] = {}
+    for deb in debs:
+        known = merged.get(deb.sha256)
+        uses = tuple(sorted({*deb.uses, *(known.uses if known else ())}))
+        merged[deb.sha256] = deb.model_copy(update={"uses": uses})
+    return tuple(sorted(merged.values(), key=lambda deb: (deb.name, deb.version, deb.architecture)))
+
+
+def changes(old: Lock | None, new: Lock) -> Iterator[Change]:
+    """What moved from ``old`` to ``new``, sorted; nothing when there was no old lock."""
+    if old is None:
+        return
+    before, after = _versions(old), _versions(new)
+    for what, name in sorted({*before, *after}):
+        left, right = before.get((what, name)), after.get((what, name))
+        if left != right:
+            yield Change("added" if left is None else "removed" if right is None else "moved", what, name, left, right)
+
+
+def _versions(of: Lock) -> Mapping[tuple[Literal["deb", "wheel", "tool"], str], str]:
+    versions: dict[tuple[Literal["deb", "wheel", "tool"], str], str] = {}
+    for deb in of.debs:
+        inside = {"image", "initrd"} & set(deb.uses)
+        versions["deb" if inside else "tool", deb.name] = deb.version
+    versions.update({("wheel", wheel.name): wheel.version for wheel in of.wheels})
+    return versions
