@@ -39,6 +39,10 @@ class Project:
         """The lock file of a profile for an architecture."""
         return self.locks / f"{profile}.{architecture}.json"
 
+    def image(self, profile: str, architecture: str, lock: str) -> Path:
+        """The folder of a finished image; ``lock`` is the lock's digest: same lock, same name."""
+        return self.images / f"{profile}_{architecture}_{lock[:12]}"
+
 
 @dataclass(frozen=True)
 class Cache:

@@ -10,6 +10,7 @@ import os
 import shlex
 import signal
 import subprocess
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +59,17 @@ def end_group(process: subprocess.Popen[bytes] | subprocess.Popen[str]) -> None:
 
 class Runner:
     """Runs processes in their own session, so that an interruption ends the whole family of them."""
+
+    def __init__(self) -> None:
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._guard = threading.Lock()
+
+    def end_all(self) -> None:
+        """End every process that runs now, from any thread; whoever waits for one gets its :class:`ProcessError`."""
+        with self._guard:
+            running = list(self._running)
+        for process in running:
+            end_group(process)
 
     def run(
         self,
@@ -132,9 +144,13 @@ class Runner:
         except FileNotFoundError as error:
             remedy = "run ci/setup, which installs what Lichen needs"
             raise LichenError(Problem(f"{words[0]} is not installed", words[0], str(error), remedy)) from error
+        with self._guard:
+            self._running.add(process)
         try:
             yield process
         finally:
+            with self._guard:
+                self._running.discard(process)
             # Ends stragglers too: a tool that was told to stop may leave children behind.
             if process.poll() is None:
                 end_group(process)

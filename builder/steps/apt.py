@@ -201,14 +201,14 @@ def _write_root(
 def _index(root: Path, suite: Suite) -> SuiteIndex:
     (file,) = (root / "state/lists").glob(f"*_dists_{suite.name}_InRelease")
     data = file.read_bytes()
-    fields = dict(re.findall(r"^(Date|Valid-Until): (.+)$", data.decode(errors="replace"), re.M))
+    fields: dict[str, str] = dict(re.findall(r"^(Date|Valid-Until): (.+)$", data.decode(errors="replace"), re.M))
     until = fields.get("Valid-Until")
     return SuiteIndex(
         archive=suite.archive,
         suite=suite.name,
         date=iso_date(parsedate_to_datetime(fields["Date"]).astimezone(UTC)),
         inrelease_sha256=hashlib.sha256(data).hexdigest(),
-        expired=bool(until) and parsedate_to_datetime(until).astimezone(UTC) < datetime.now(UTC),
+        expired=until is not None and parsedate_to_datetime(until).astimezone(UTC) < datetime.now(UTC),
     )
 
 

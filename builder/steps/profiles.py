@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -17,6 +18,17 @@ from builder.data.yamlfile import Document, KeyPath, dotted, read_yaml
 from builder.foundation.errors import InputError, Problem
 from builder.foundation.place import Project
 
+# Longer chains of parents are a mistake, or made to exhaust the stack.
+MAX_PARENTS = 32
+# What the model's complaints are called in a YAML file.
+PLAIN_WORDS = {
+    "tuple_type": "wanted a list",
+    "string_type": "wanted text, in quotes if need be",
+    "bool_type": "wanted true or false",
+    "int_type": "wanted a whole number",
+    "dict_type": "wanted keys with values",
+    "model_type": "wanted keys with values",
+}
 # What a child replaces and never inherits: whether it is a parent itself says nothing about its children.
 NOT_INHERITED = frozenset({"abstract", "extends", "description"})
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -33,11 +45,31 @@ def overlay_names(project: Project) -> tuple[str, ...]:
 
 
 @dataclass
-class _Merged:
-    """Raw mappings merged so far, with the place every key came from."""
+class _Findings:
+    """Problems found so far.
 
+    Attributes:
+        wrong: what is there and must not be.
+        absent: what is not there, though a parent that could not be read may have it.
+    """
+
+    wrong: list[Problem] = field(default_factory=list)
+    absent: list[Problem] = field(default_factory=list)
+
+
+@dataclass
+class _Merged:
+    """Raw mappings merged so far, with the place every key came from.
+
+    Attributes:
+        default: the place of what no file has.
+        own: for each list item the key that it has in its own file; in the merged list it may stand further back.
+    """
+
+    default: str
     value: dict[str, Any] = field(default_factory=dict)
     origins: dict[KeyPath, str] = field(default_factory=dict)
+    own: dict[KeyPath, KeyPath] = field(default_factory=dict)
 
     def add(self, document: Document, inherited: bool) -> None:
         raw = {k: v for k, v in document.value.items() if not (inherited and k in NOT_INHERITED)}
@@ -64,6 +96,7 @@ class _Merged:
         for index, item in enumerate(raw):
             if item not in into:
                 self.origins[(*at, len(into))] = _origin(document, (*at, index))
+                self.own[(*at, len(into))] = (*at, index)
                 into.append(item)
 
     def _forget(self, key: KeyPath) -> None:
@@ -71,11 +104,12 @@ class _Merged:
             del self.origins[known]
 
     def place(self, key: KeyPath) -> str:
-        """``FILE:LINE: key`` of the nearest part of ``key`` that some file has."""
-        shown = dotted(key)
-        while key and key not in self.origins:
-            key = key[:-1]
-        return f"{self.origins[key]}: {shown}" if key else shown
+        """``FILE:LINE: key`` of the nearest part of ``key`` that some file has, as that file counts."""
+        known = key
+        while known and known not in self.origins:
+            known = known[:-1]
+        shown = dotted((*self.own.get(known, known), *key[len(known) :]))
+        return f"{self.origins.get(known, self.default)}: {shown}"
 
 
 def _origin(document: Document, key: KeyPath) -> str:
@@ -88,24 +122,28 @@ def load_recipe(project: Project, name: str) -> Recipe:
     Raises:
         InputError: everything that is wrong with the profile, its parents and its overlays, at once.
     """
-    documents = _lineage(project, name)
-    merged = _Merged()
+    documents, broken = _lineage(project, name)
+    if not documents or documents[-1].path.stem != name:
+        raise InputError(broken)
+    merged = _Merged(default=str(documents[-1].path))
     for document in documents:
         merged.add(document, inherited=document is not documents[-1])
-    if not merged.origins:
+    if not merged.origins and not broken:
         raise InputError(Problem("the profile is empty", str(documents[-1].path), "", "see README.md: Write a profile"))
-    problems: list[Problem] = []
-    profile = _validate(Profile, merged.value, merged, problems)
+    found = _Findings()
+    profile = _validate(Profile, merged.value, merged, found)
     # Overlays are read even from a profile that is wrong elsewhere, so that all errors come together.
     named = merged.value.get("overlays")
     wanted = [str(item) for item in named] if isinstance(named, list) else []
-    overlays = tuple(_overlays(project, wanted, merged, problems))
-    options = _options(merged.value.get("options"), overlays, merged, problems)
+    overlays = tuple(_overlays(project, wanted, merged, found))
+    options = _options(merged.value.get("options"), wanted, overlays, merged, found)
     if profile and not profile.abstract and not profile.architectures:
         remedy = "add `architectures: [amd64]`, or `abstract: true` for a parent"
-        problems.append(Problem("the profile names no architecture", str(documents[-1].path), "", remedy))
+        found.absent.append(Problem("the profile names no architecture", str(documents[-1].path), "", remedy))
+    problems = [*broken, *found.wrong, *(() if broken else found.absent)]
     if problems or profile is None:
-        raise InputError(problems)
+        # One place, one problem: the first one told is the cause of the others.
+        raise InputError(list({problem.where: problem for problem in reversed(problems)}.values())[::-1])
     return Recipe(name, profile, overlays, options, merged.origins)
 
 
@@ -124,8 +162,8 @@ def load_buildable(project: Project, name: str) -> Recipe:
     return recipe
 
 
-def _lineage(project: Project, name: str) -> list[Document]:
-    """The documents of all parents and of ``name``, parents first, each one once."""
+def _lineage(project: Project, name: str) -> tuple[list[Document], list[Problem]]:
+    """The documents of all parents and of ``name``, parents first, each one once; and why some are not there."""
     documents: dict[str, Document] = {}
     problems: list[Problem] = []
 
@@ -134,7 +172,9 @@ def _lineage(project: Project, name: str) -> list[Document]:
             chain = " -> ".join((*path[path.index(current) :], current))
             problems.append(Problem("profiles extend one another in a circle", place, chain, "remove one `extends`"))
             return
-        if current in documents:
+        if len(path) > MAX_PARENTS:
+            problems.append(Problem("too many parents", place, f"more than {MAX_PARENTS} in one line", "merge some"))
+        if current in documents or len(path) > MAX_PARENTS:
             return
         file = project.profiles / f"{current}.yaml"
         if not _is_name(current) or not file.is_file():
@@ -153,13 +193,11 @@ def _lineage(project: Project, name: str) -> list[Document]:
         documents[current] = document
 
     visit(name, (), "")
-    if problems:
-        raise InputError(problems)
-    return list(documents.values())
+    return list(documents.values()), problems
 
 
 def _is_name(text: str) -> bool:
-    return bool(text) and all(c in "abcdefghijklmnopqrstuvwxyz0123456789-" for c in text)
+    return len(text) <= 64 and re.fullmatch("[a-z0-9][a-z0-9-]*", text) is not None
 
 
 def _unknown(kind: str, name: str, known: Iterable[str], where: str) -> Problem:
@@ -169,14 +207,31 @@ def _unknown(kind: str, name: str, known: Iterable[str], where: str) -> Problem:
     return Problem(f"there is no {kind} called {name!r}", where, "", remedy)
 
 
-def _validate(model: type[_Model], value: Any, source: _Merged | Document, problems: list[Problem]) -> _Model | None:
+def _validate(model: type[_Model], value: Any, source: _Merged | Document, found: _Findings) -> _Model | None:
     try:
         return model.model_validate(value)
     except ValidationError as error:
+        told: set[KeyPath] = set()
         for item in error.errors():
-            key: KeyPath = item["loc"]
-            problems.append(_schema_problem(model, key, item, source.place(key)))
+            key = _key(value, item)
+            # A value of several possible types is refused once by each of them.
+            if key not in told:
+                told.add(key)
+                into = found.absent if item["type"] == "missing" else found.wrong
+                into.append(_schema_problem(model, key, item, source.place(key)))
         return None
+
+
+def _key(value: Any, item: Any) -> KeyPath:
+    """The key that an error of the model is about, without what the model adds to name its own types."""
+    key: KeyPath = ()
+    for part in item["loc"]:
+        try:
+            value = value[part]
+        except (LookupError, TypeError):
+            return (*key, part) if item["type"] == "missing" else key
+        key = (*key, part)
+    return key
 
 
 def _schema_problem(model: type[BaseModel], key: KeyPath, item: Any, where: str) -> Problem:
@@ -186,60 +241,75 @@ def _schema_problem(model: type[BaseModel], key: KeyPath, item: Any, where: str)
     if item["type"] == "missing":
         return Problem(f"the key {dotted(key)!r} is missing", where, "", f"add `{key[-1]}:`")
     got = repr(item["input"])
-    return Problem("the value does not fit", where, f"{item['msg']}, got {got[:80]}")
+    message = PLAIN_WORDS.get(item["type"], item["msg"].removeprefix("Value error, "))
+    return Problem("the value does not fit", where, f"{message}, got {got[:80]}")
 
 
 def _known_keys(model: type[BaseModel], key: KeyPath) -> Iterator[str]:
-    fields = model.model_fields
+    kind: Any = model
     for part in key:
-        kind = fields[part].annotation if isinstance(part, str) and part in fields else None
-        if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+        if isinstance(kind, type) and issubclass(kind, BaseModel) and part in kind.model_fields:
+            kind = kind.model_fields[str(part)].annotation
+        elif get_origin(kind) is dict:
+            kind = get_args(kind)[1]
+        else:
             return
-        fields = kind.model_fields
-    yield from fields
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        yield from kind.model_fields
 
 
-def _overlays(project: Project, wanted: list[str], merged: _Merged, problems: list[Problem]) -> Iterator[OverlayFolder]:
+def _overlays(project: Project, wanted: list[str], merged: _Merged, found: _Findings) -> Iterator[OverlayFolder]:
     for index, name in enumerate(wanted):
         place = merged.place(("overlays", index))
         folder = project.overlays / name
         file = folder / "overlay.yaml"
         if not _is_name(name) or not folder.is_dir():
-            problems.append(_unknown("overlay", name, overlay_names(project), place))
+            found.wrong.append(_unknown("overlay", name, overlay_names(project), place))
             continue
         if not file.is_file():
-            problems.append(Problem("the overlay has no overlay.yaml", str(file), f"asked for by {place}", "write it"))
+            found.wrong.append(
+                Problem("the overlay has no overlay.yaml", str(file), f"asked for by {place}", "write it")
+            )
             continue
         try:
             document = read_yaml(file)
         except InputError as error:
-            problems.extend(error.problems)
+            found.wrong.extend(error.problems)
             continue
-        overlay = _validate(Overlay, document.value, document, problems)
+        overlay = _validate(Overlay, document.value, document, found)
         if overlay is None:
             continue
         for at, required in enumerate(overlay.requires):
             if required not in wanted:
                 why = f"overlay {name} requires it"
                 where = document.place(("requires", at))
-                problems.append(
+                found.absent.append(
                     Problem(f"overlay {required!r} is missing", where, why, f"add it to overlays in {place}")
                 )
-        problems.extend(_tree_problems(folder / "tree", overlay, document))
+        found.wrong.extend(_tree_problems(folder / "tree", overlay, document))
         yield OverlayFolder(name, folder, overlay)
 
 
 def _tree_problems(tree: Path, overlay: Overlay, document: Document) -> Iterator[Problem]:
     """Files that are named but missing, and links that lead out of the tree."""
+    if tree.is_symlink():
+        yield Problem("the overlay's tree is a symbolic link", str(tree), f"to {tree.readlink()}", "use a real folder")
+        return
     inside = tree.resolve()
     for name in overlay.modes:
-        target = (tree / name).resolve()
         where = document.place(("modes", name))
+        try:
+            target = (tree / name).resolve()
+            found = target.is_file() or target.with_name(target.name + ".j2").is_file()
+        except (OSError, ValueError, RuntimeError) as error:
+            # No name of a file at all, too long for one, or links in a circle.
+            yield Problem("the path cannot be followed", where, str(error), "write it relative to tree/")
+            continue
         if not target.is_relative_to(inside):
             yield Problem(
                 "the path leaves the overlay's tree", where, f"it points to {target}", "write it relative to tree/"
             )
-        elif not target.is_file() and not target.with_name(target.name + ".j2").is_file():
+        elif not found:
             yield Problem(
                 "the file is missing from the overlay", where, f"there is no {tree / name}", "add it or drop the mode"
             )
@@ -269,21 +339,24 @@ def _stays_inside(tree: Path, link: Path) -> bool:
 
 
 def _options(
-    given: Any, overlays: tuple[OverlayFolder, ...], merged: _Merged, problems: list[Problem]
+    given: Any, wanted: list[str], overlays: tuple[OverlayFolder, ...], merged: _Merged, found: _Findings
 ) -> dict[str, dict[str, Any]]:
     declared = {item.name: item.overlay.options for item in overlays}
     settled = {name: {key: option.default for key, option in options.items()} for name, options in declared.items()}
     for overlay, values in given.items() if isinstance(given, dict) else ():
         if overlay not in declared:
-            problems.append(_unknown("overlay in this profile", overlay, declared, merged.place(("options", overlay))))
+            # An overlay that is wrong itself has been told of; its options cannot be known.
+            if overlay not in wanted:
+                place = merged.place(("options", overlay))
+                found.absent.append(_unknown("overlay in this profile", overlay, wanted, place))
             continue
         for key, value in values.items() if isinstance(values, dict) else ():
             place = merged.place(("options", overlay, key))
             option = declared[overlay].get(key)
             if option is None:
-                problems.append(_unknown(f"option of {overlay}", key, declared[overlay], place))
+                found.wrong.append(_unknown(f"option of {overlay}", key, declared[overlay], place))
             elif complaint := option.complaint(value):
-                problems.append(Problem("the option's value does not fit", place, complaint, option.description))
+                found.wrong.append(Problem("the option's value does not fit", place, complaint, option.description))
             else:
                 settled[overlay][key] = tuple(value) if isinstance(value, list) else value
     return settled

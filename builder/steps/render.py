@@ -65,6 +65,8 @@ def rendered_tree(recipe: Recipe, lock: Lock) -> Tree:
     tree |= _moved(_component("image", recipe, lock, subimages), "mkosi.conf", "mkosi.conf.d/image.conf")
     for name in subimages:
         tree |= {f"mkosi.images/{name}/{path}": file for path, file in _component(name, recipe, lock, ()).items()}
+    # Scripts of sub-images see the top folder as their sources.
+    tree = _moved(tree, "mkosi.images/python/requirements.txt", "requirements.txt")
     tree |= {f"tools/{path}": file for path, file in component_tree("tools", recipe, lock).items()}
     return tree
 

@@ -1,0 +1,53 @@
+"""Arguments and options that several commands share, and how the shell completes them."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Annotated, Literal, get_args
+
+import typer
+
+from builder.data.profile import Architecture
+from builder.foundation.errors import LichenError
+from builder.foundation.place import Project, find_project
+from builder.steps.profiles import profile_names
+
+
+def complete_profile(context: typer.Context, incomplete: str) -> list[str]:
+    """Names of the project's profiles; none outside of a project."""
+    named = context.find_root().params.get("project")
+    with contextlib.suppress(LichenError, OSError):
+        project = Project(Path(named)) if named else find_project(Path.cwd())
+        return [name for name in profile_names(project) if name.startswith(incomplete)]
+    return []
+
+
+def complete_architecture(incomplete: str) -> list[str]:
+    """Architectures that profiles can name."""
+    return [name for name in get_args(Architecture) if name.startswith(incomplete)]
+
+
+ProfileName = Annotated[
+    str,
+    typer.Argument(
+        metavar="PROFILE", help="Name of a profile, as `lichen list` shows.", autocompletion=complete_profile
+    ),
+]
+OptionalProfileName = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="PROFILE", help="Name of a profile, as `lichen list` shows.", autocompletion=complete_profile
+    ),
+]
+ArchitectureName = Annotated[
+    str | None,
+    typer.Option(
+        "--architecture",
+        "-a",
+        metavar="NAME",
+        help="One of the profile's architectures; its first one when left out.",
+        autocompletion=complete_architecture,
+    ),
+]
+SchemaKind = Literal["profile", "overlay"]

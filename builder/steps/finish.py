@@ -1,0 +1,181 @@
+"""The last steps of a build: is inside what was locked? Then manifest, checksums, and the rename into place."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from builder import __version__
+from builder.data.lock import Lock
+from builder.data.manifest import Artefact, Manifest
+from builder.data.recipe import Recipe
+from builder.foundation.atomic import disk_error, replace_folder
+from builder.foundation.digest import CHUNK
+from builder.foundation.errors import LichenError, Problem
+
+# Outputs of mkosi that are the image's artefacts, and the names they get.
+ARTEFACTS = {"image.raw": "image.raw", "image.efi": "image.efi"}
+# Tools whose version decides bytes of an image, or how it boots in tests.
+_NAMED_TOOLS = (
+    *("apt", "dosfstools", "dpkg", "e2fsprogs", "erofs-utils", "mtools", "ovmf", "qemu-system-x86"),
+    *("systemd-boot-efi", "systemd-repart", "systemd-ukify", "zstd"),
+)
+
+
+def installed_packages(root: Path) -> dict[str, tuple[str, str]]:
+    """Name of every installed package of the tree with its version and architecture, from dpkg's own database."""
+    packages: dict[str, tuple[str, str]] = {}
+    for stanza in (root / "var/lib/dpkg/status").read_text(encoding="utf-8").split("\n\n"):
+        fields = dict(line.split(": ", 1) for line in stanza.splitlines() if ": " in line and line[0] != " ")
+        if fields.get("Status") == "install ok installed":
+            packages[fields["Package"]] = (fields["Version"], fields["Architecture"])
+    return packages
+
+
+def require_installed(root: Path, lock: Lock) -> None:
+    """Check that exactly the locked packages are installed in the tree.
+
+    Raises:
+        LichenError: names every package that is missing, not locked, or of another version.
+    """
+    locked = {deb.name: (deb.version, deb.architecture) for deb in lock.used_by("image")}
+    installed = installed_packages(root)
+    nothing = ("nothing",)
+    problems = [
+        Problem(
+            f"installed and locked packages differ: {name}",
+            str(root),
+            f"locked {' '.join(locked.get(name, nothing))}, installed {' '.join(installed.get(name, nothing))}",
+            "report this: a package removed another one, or mkosi installed one by itself",
+        )
+        for name in sorted({*locked, *installed})
+        if locked.get(name) != installed.get(name)
+    ]
+    if problems:
+        raise LichenError(problems)
+
+
+def finish_image(recipe: Recipe, lock: Lock, key: str, tools: Path, output: Path, log: Path, folder: Path) -> Manifest:
+    """Turn mkosi's ``output`` into the image folder ``folder``, complete or absent.
+
+    Args:
+        key: the image component's key.
+        tools: root of the tools tree.
+        log: the build's log, kept beside the artefacts. It differs from build to build and has no checksum.
+
+    Raises:
+        LichenError: an output is missing or the disk is full; ``folder`` is untouched then.
+    """
+    aside = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir()
+        artefacts: dict[str, Artefact] = {}
+        for made, name in ARTEFACTS.items():
+            if not (output / made).is_file():
+                raise LichenError(Problem(f"mkosi made no {made}", str(output), "", f"see {log}"))
+            digest, size = _move(output / made, aside / name)
+            artefacts[name] = Artefact(size=size, sha256=digest)
+        manifest = _manifest(recipe, lock, key, tools, artefacts)
+        (aside / "manifest.json").write_text(manifest.text(), encoding="utf-8")
+        (aside / "SHA256SUMS").write_text(_checksums(artefacts, manifest))
+        shutil.copyfile(log, aside / "build.log")
+        for path in aside.iterdir():
+            path.chmod(0o644)
+        replace_folder(aside, folder)
+    except OSError as error:
+        raise disk_error(error, folder) from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return manifest
+
+
+def _move(source: Path, destination: Path) -> tuple[str, int]:
+    """Move a sparse file, return its SHA-256 and size in bytes; holes are hashed as zeros without being read."""
+    if source.stat().st_dev == destination.parent.stat().st_dev:
+        source.rename(destination)
+    else:
+        _copy_sparse(source, destination)
+    digest = hashlib.sha256()
+    zeros = bytes(CHUNK)
+    size = destination.stat().st_size
+    with destination.open("rb") as stream:
+        for start, end, data in _extents(stream.fileno(), size):
+            position = start
+            while position < end:
+                count = min(CHUNK, end - position)
+                digest.update(os.pread(stream.fileno(), count, position) if data else zeros[:count])
+                position += count
+    return digest.hexdigest(), size
+
+
+def _extents(descriptor: int, size: int) -> Iterable[tuple[int, int, bool]]:
+    """Start, end and kind (data or hole) of each stretch of a file."""
+    position = 0
+    while position < size:
+        try:
+            data = os.lseek(descriptor, position, os.SEEK_DATA)
+        except OSError:  # ENXIO: nothing but a hole up to the end
+            data = size
+        if data > position:
+            yield position, data, False
+        if data >= size:
+            return
+        hole = os.lseek(descriptor, data, os.SEEK_HOLE)
+        yield data, hole, True
+        position = hole
+
+
+def _copy_sparse(source: Path, destination: Path) -> None:
+    size = source.stat().st_size
+    with source.open("rb") as reader, destination.open("wb") as writer:
+        writer.truncate(size)
+        for start, end, data in _extents(reader.fileno(), size):
+            if data:
+                os.lseek(reader.fileno(), start, os.SEEK_SET)
+                writer.seek(start)
+                remaining = end - start
+                while remaining:
+                    remaining -= writer.write(os.read(reader.fileno(), min(CHUNK, remaining)))
+
+
+def _manifest(recipe: Recipe, lock: Lock, key: str, tools: Path, artefacts: dict[str, Artefact]) -> Manifest:
+    versions = installed_packages(tools)
+    named = {name: versions[name][0] for name in _NAMED_TOOLS if name in versions}
+    (mkosi,) = lock.used_by("mkosi")
+    inside = tuple(deb for deb in lock.debs if {"image", "initrd"} & set(deb.uses))
+    return Manifest(
+        profile=recipe.name,
+        architecture=lock.architecture,
+        hostname=recipe.profile.image.hostname,
+        lock=lock.digest,
+        image=key,
+        source_date_epoch=lock.source_date_epoch,
+        overlays=tuple(item.name for item in recipe.overlays),
+        options=recipe.options,
+        ports=recipe.ports,
+        root_filesystem=recipe.profile.image.root_filesystem,
+        kernel=_kernel(lock),
+        tools={**named, "lichen": __version__, "mkosi": mkosi.version},
+        packages=inside,
+        wheels=tuple(wheel for wheel in lock.wheels if "image" in wheel.uses),
+        artefacts=artefacts,
+    )
+
+
+def _kernel(lock: Lock) -> str:
+    """The kernel's release: the versioned ``linux-image-`` package's name tells it."""
+    releases = [
+        deb.name.removeprefix("linux-image-") for deb in lock.used_by("image") if deb.name.startswith("linux-image-")
+    ]
+    return max(releases, key=lambda name: (name[:1].isdigit(), name), default="")
+
+
+def _checksums(artefacts: dict[str, Artefact], manifest: Manifest) -> str:
+    lines = {name: artefact.sha256 for name, artefact in artefacts.items()}
+    lines["manifest.json"] = hashlib.sha256(manifest.text().encode()).hexdigest()
+    return "".join(f"{digest}  {name}\n" for name, digest in sorted(lines.items()))

@@ -1,0 +1,99 @@
+"""QMP: how QEMU is asked for its ports and told to power the guest down."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import socket
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from builder.foundation.errors import LichenError, Problem
+
+PATIENCE = 30.0
+FORWARD = re.compile(r"^\s*TCP\[HOST_FORWARD\]\s+\d+\s+\S+\s+(\d+)\s+\S+\s+(\d+)", re.MULTILINE)
+
+
+def connect(path: Path, timeout: float | None = PATIENCE) -> socket.socket:
+    """A connection to a Unix socket whose path may be longer than a socket address.
+
+    Raises:
+        OSError: nobody listens.
+    """
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        connection.settimeout(timeout)
+        connection.connect(f"/proc/self/fd/{folder}/{path.name}")
+    except BaseException:
+        connection.close()
+        raise
+    finally:
+        os.close(folder)
+    return connection
+
+
+def listener(path: Path) -> int | None:
+    """The process that listens on the Unix socket ``path``, None when nobody does.
+
+    Better than a pid file: it cannot be stale, and its number cannot be somebody else's.
+    """
+    try:
+        with connect(path) as connection:
+            credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    except OSError:
+        return None
+    pid: int = struct.unpack("3i", credentials)[0]
+    return pid
+
+
+class Monitor:
+    """An open QMP connection."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._stream = connection.makefile("rwb")
+        self._answer("QMP")
+        self.execute("qmp_capabilities")
+
+    def execute(self, command: str, **arguments: Any) -> Any:
+        """Run one QMP command and return its answer.
+
+        Raises:
+            LichenError: QEMU refuses it.
+            OSError: QEMU is gone.
+        """
+        request: dict[str, Any] = {"execute": command}
+        if arguments:
+            request["arguments"] = {name.replace("_", "-"): value for name, value in arguments.items()}
+        self._stream.write(json.dumps(request).encode() + b"\n")
+        self._stream.flush()
+        return self._answer("return")
+
+    def _answer(self, key: str) -> Any:
+        for line in self._stream:
+            message = json.loads(line)
+            if "error" in message:
+                raise LichenError(Problem("QEMU refused a command", "QMP", str(message["error"].get("desc"))))
+            if key in message:
+                return message[key]
+        raise ConnectionResetError("QEMU closed its monitor")
+
+
+@contextlib.contextmanager
+def monitor(path: Path) -> Iterator[Monitor]:
+    """A QMP connection to the machine that listens at ``path``.
+
+    Raises:
+        OSError: nobody listens.
+    """
+    with connect(path) as connection:
+        yield Monitor(connection)
+
+
+def forwards(text: str) -> dict[int, int]:
+    """Guest port and host port of every forward in the answer to ``info usernet``."""
+    return {int(guest): int(host) for host, guest in FORWARD.findall(text)}

@@ -1,0 +1,89 @@
+"""``lichen plan``: what an image is made of, what of it is kept already, and why the rest must be built."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from builder.data.lock import Lock, Use
+from builder.data.manifest import read_manifest
+from builder.data.plan import Component, Plan
+from builder.data.recipe import Recipe
+from builder.foundation.digest import digest_value
+from builder.foundation.errors import InputError
+from builder.foundation.place import Project
+from builder.foundation.workbench import Workbench
+from builder.steps.components import ComponentCache
+from builder.steps.profiles import load_buildable
+from builder.steps.render import component_tree, tree_digest
+from builder.verbs.lock import current_lock
+
+# How Lichen runs mkosi and what it does to the result; raise it when that changes bytes without changing a tree.
+ASSEMBLY = "1"
+
+
+def make_plan(workbench: Workbench, name: str, architecture: str | None = None) -> Plan:
+    """The plan of a profile's image; nothing on disk changes.
+
+    Raises:
+        InputError: the profile is wrong, or its lock is missing or stale.
+    """
+    recipe = load_buildable(workbench.project, name)
+    lock = current_lock(workbench, recipe, recipe.require_architecture(architecture))
+    return plan_image(workbench, recipe, lock)
+
+
+def plan_image(workbench: Workbench, recipe: Recipe, lock: Lock) -> Plan:
+    """As :func:`make_plan`, for a recipe and its current lock."""
+    cache = ComponentCache(workbench.cache.components)
+    components = []
+    for component in image_components(recipe, lock):
+        if component.name == "image":
+            kept = _built_image(workbench.project, lock)
+            cached = kept == component.key
+            stale: tuple[str, ...] = () if cached or kept is None else ("what the finished image was made of changed",)
+        else:
+            cached = cache.has(component)
+            stale = () if cached else tuple(_moved(cache.newest_inputs(component.name, recipe.name), component.inputs))
+        components.append(component.model_copy(update={"cached": cached, "stale": stale}))
+    return Plan(profile=recipe.name, architecture=lock.architecture, lock=lock.digest, components=tuple(components))
+
+
+def image_components(recipe: Recipe, lock: Lock) -> tuple[Component, ...]:
+    """All components of an image with their inputs, in build order. Pure."""
+    mkosi = Component(name="mkosi", inputs={"package": lock.used_by("mkosi")[0].sha256})
+    tools = _component("tools", recipe, lock, {"mkosi": mkosi.key, "packages": _files(lock, "tools")})
+    common = {"mkosi": mkosi.key, "tools": tools.key}
+    base = _component("base", recipe, lock, {**common, "packages": _files(lock, "image")})
+    initrd = _component("initrd", recipe, lock, {**common, "packages": _files(lock, "initrd")})
+    parts = {**common, "base": base.key, "initrd": initrd.key}
+    components = [mkosi, tools, base, initrd]
+    if any("image" in wheel.uses for wheel in lock.wheels):
+        wheels = digest_value([wheel.sha256 for wheel in lock.wheels])
+        components.append(_component("python", recipe, lock, {**common, "wheels": wheels}))
+        parts["python"] = components[-1].key
+    return (*components, _component("image", recipe, lock, parts))
+
+
+def _component(name: str, recipe: Recipe, lock: Lock, inputs: Mapping[str, str]) -> Component:
+    tree = tree_digest(component_tree(name, recipe, lock))
+    return Component(name=name, inputs={**inputs, "configuration": tree, "assembly": ASSEMBLY})
+
+
+def _files(lock: Lock, use: Use) -> str:
+    return digest_value([deb.sha256 for deb in lock.used_by(use)])
+
+
+def _moved(old: Mapping[str, str] | None, new: Mapping[str, str]) -> Iterator[str]:
+    if old is None:
+        return
+    for name in sorted({*old, *new}):
+        if old.get(name) != new.get(name):
+            yield f"{name}: {old.get(name, 'none')[:12]} -> {new.get(name, 'none')[:12]}"
+
+
+def _built_image(project: Project, lock: Lock) -> str | None:
+    """Key of the finished image for this lock, or None."""
+    try:
+        return read_manifest(project.image(lock.profile, lock.architecture, lock.digest) / "manifest.json").image
+    except InputError:
+        return None
