@@ -5,6 +5,7 @@ Verbs are imported when their command runs, so that ``lichen list`` does not wai
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -164,25 +165,32 @@ def render(
     context: typer.Context,
     profile: ProfileName,
     destination: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Where the tree goes; must not exist or be empty.")
+        Path, typer.Argument(metavar="DIR", help="Where the tree goes; an earlier rendered tree is replaced.")
     ],
     architecture: ArchitectureName = None,
+    packages: Annotated[
+        bool, typer.Option("--packages", help="Export the locked packages and wheels too, so that mkosi can build.")
+    ] = False,
 ) -> None:
     """Write the mkosi tree of a profile, which plain mkosi accepts."""
     from builder.verbs import render as verb
 
     run = session.of(context)
     with run.workbench("render") as bench:
-        folder = verb.render(bench, profile, architecture, destination=destination.absolute())
-    emit_json({"folder": str(folder)}) if run.json else say(str(folder))
+        folder = verb.render(bench, profile, architecture, destination=destination.absolute(), packages=packages)
+    if run.json:
+        emit_json({"folder": str(folder)})
+    else:
+        say(str(folder))
 
 
 @app.command()
 def build(context: typer.Context, profile: ProfileName, architecture: ArchitectureName = None) -> None:
-    """Build the image of a profile from its lock. Takes what is missing in the store from the mirrors."""
+    """Build the image of a profile from its lock; fetches what the store has not yet."""
     from builder.verbs import build as verb
 
     run = session.of(context)
+    begin = time.monotonic()
     with run.workbench("build") as bench:
         built = verb.build(bench, profile, architecture)
     if run.json:
@@ -190,7 +198,7 @@ def build(context: typer.Context, profile: ProfileName, architecture: Architectu
         emit_json({**found, "image": built.manifest.image, "lock": built.manifest.lock})
         return
     if built.rebuilt:
-        tell(f"built in {duration(sum(built.seconds.values()))}")
+        tell(f"built in {duration(time.monotonic() - begin)}")
     else:
         tell("nothing changed, the image is the one built before")
     say(str(built.folder))

@@ -14,6 +14,7 @@ from builder.cli.arguments import ArchitectureName, OptionalProfileName, Profile
 from builder.cli.output import emit_json, say, tell
 from builder.data.model import size_in_bytes
 from builder.foundation.errors import InputError, Problem
+from builder.foundation.inuse import shared
 
 if TYPE_CHECKING:
     from builder.cli.session import Session
@@ -90,7 +91,7 @@ def run_tests(
 ) -> None:
     """Boot a built image and run its tests; what they found is put beside the image."""
     from builder.verbs.boot import Request
-    from builder.verbs.build import find_image, find_toolbox
+    from builder.verbs.build import find_image, provide_toolbox
     from builder.verbs.imagetest import run_image_tests
 
     run = session.of(context)
@@ -100,9 +101,9 @@ def run_tests(
         cpus=cpus,
         credentials=_credentials(credential or ()),
     )
-    with run.workbench("test") as bench:
-        toolbox = find_toolbox(bench, profile, architecture)
-        verdict = run_image_tests(bench, toolbox, find_image(bench, profile, architecture), request)
+    with run.workbench("test") as bench, shared(bench.cache):
+        image, toolbox = find_image(bench, profile, architecture), provide_toolbox(bench, profile, architecture)
+        verdict = run_image_tests(bench, toolbox, image, request)
     if run.json:
         emit_json(verdict.as_dict())
     else:
@@ -111,11 +112,11 @@ def run_tests(
 
 def _boot(run: Session, profile: str, architecture: str | None, request: Request, *, daemon: bool) -> None:
     from builder.verbs.boot import boot_console, boot_daemon
-    from builder.verbs.build import find_image, find_toolbox
+    from builder.verbs.build import find_image, provide_toolbox
 
     # The guest's console is on this terminal: no live progress beside it.
-    with run.workbench("boot", live=daemon) as bench:
-        image, toolbox = find_image(bench, profile, architecture), find_toolbox(bench, profile, architecture)
+    with run.workbench("boot", live=daemon) as bench, shared(bench.cache):
+        image, toolbox = find_image(bench, profile, architecture), provide_toolbox(bench, profile, architecture)
         if not daemon:
             boot_console(bench, toolbox, image, request, keyboard=sys.stdin.fileno(), screen=sys.stdout.fileno())
             return

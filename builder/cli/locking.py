@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from builder.cli.output import emit_json, say, table
 from builder.cli.session import Session
 from builder.foundation.errors import InputError, Problem
+from builder.foundation.inuse import shared
 from builder.foundation.workbench import Workbench
 from builder.steps.profiles import load_recipe, profile_names
 from builder.verbs.lock import Change, LockOutcome, check_lock
@@ -72,10 +73,11 @@ def lock_all(
     without: frozenset[str],
 ) -> None:
     """Make or refresh each lock and print what moved."""
-    outcomes = [
-        make_lock(bench, name, architecture, upgrade=upgrade, accept_expired=accept_expired, without=without)
-        for name, architecture in locks
-    ]
+    with shared(bench.cache):
+        outcomes = [
+            make_lock(bench, name, architecture, upgrade=upgrade, accept_expired=accept_expired, without=without)
+            for name, architecture in locks
+        ]
     if run.json:
         emit_json({"locks": [_as_dict(outcome) for outcome in outcomes]})
         return

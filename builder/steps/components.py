@@ -1,6 +1,6 @@
 """Kept components: ``components/NAME/KEY/``, each complete or absent, shared by concurrent builds.
 
-A folder holds the component's files and ``component.json`` (inputs, duration). Whoever builds a key first holds a
+A folder holds the component's files and ``component.json`` (inputs, duration, size). Whoever builds a key first holds a
 kernel lock on it; others wait and find it done.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from builder.foundation.atomic import disk_error
 from builder.foundation.digest import canonical_json
 
 RECORD = "component.json"
+_BLOCK = 4096
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,10 @@ class ComponentCache:
     def has(self, component: Component) -> bool:
         """Whether the component is there, complete."""
         return (self.path(component) / RECORD).is_file()
+
+    def size(self, component: Component) -> int:
+        """Bytes of a kept component's files, in whole blocks."""
+        return int(json.loads((self.path(component) / RECORD).read_text())["size"])
 
     def newest_inputs(self, name: str, profile: str) -> dict[str, str] | None:
         """Inputs of the newest kept component ``name`` that ``profile`` used, or None."""
@@ -81,6 +87,7 @@ class ComponentCache:
                 "inputs": component.inputs,
                 "profiles": [profile],
                 "seconds": round(time.monotonic() - begin, 1),
+                "size": tree_size(aside),
             }
             (aside / RECORD).write_text(canonical_json(record))
             aside.rename(path)
@@ -93,3 +100,14 @@ class ComponentCache:
         with path.with_name(f".{path.name}.lock").open("ab") as stream:
             fcntl.flock(stream, fcntl.LOCK_EX)
             yield
+
+
+def tree_size(root: Path) -> int:
+    """Bytes that the files below ``root`` take in blocks of 4 KiB, links and folders a block each."""
+    total = 0
+    for folder, _, files in os.walk(root):
+        total += _BLOCK
+        for name in files:
+            size = os.lstat(os.path.join(folder, name)).st_size
+            total += max(1, -(-size // _BLOCK)) * _BLOCK
+    return total

@@ -142,7 +142,8 @@ def load_recipe(project: Project, name: str) -> Recipe:
         found.absent.append(Problem("the profile names no architecture", str(documents[-1].path), "", remedy))
     problems = [*broken, *found.wrong, *(() if broken else found.absent)]
     if problems or profile is None:
-        # One place, one problem: the first one told is the cause of the others.
+        # One place, one problem: the first one told is the cause of the others, and a value that may have several
+        # types is refused by each of them.
         raise InputError(list({problem.where: problem for problem in reversed(problems)}.values())[::-1])
     return Recipe(name, profile, overlays, options, merged.origins)
 
@@ -211,14 +212,10 @@ def _validate(model: type[_Model], value: Any, source: _Merged | Document, found
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        told: set[KeyPath] = set()
         for item in error.errors():
             key = _key(value, item)
-            # A value of several possible types is refused once by each of them.
-            if key not in told:
-                told.add(key)
-                into = found.absent if item["type"] == "missing" else found.wrong
-                into.append(_schema_problem(model, key, item, source.place(key)))
+            into = found.absent if item["type"] == "missing" else found.wrong
+            into.append(_schema_problem(model, key, item, source.place(key)))
         return None
 
 

@@ -22,7 +22,7 @@ from builder.foundation.workbench import Workbench
 from builder.steps.machine import Acceleration, Machine, MachineSpec, recorded_probe
 from builder.steps.machine import guest as machines
 from builder.steps.machine.hardware import SSH_PORT, Kind
-from builder.steps.machine.monitor import listener, monitor
+from builder.steps.machine.monitor import monitor, owner
 from builder.steps.machine.secureshell import SecureShell
 
 NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}")
@@ -178,7 +178,7 @@ def boot_daemon(workbench: Workbench, toolbox: Toolbox, image: Path, request: Re
 
 def running_machines(cache: Cache) -> list[str]:
     """Names of the machines that run, in the background or on somebody's terminal."""
-    return sorted(path.parent.name for path in machines_folder(cache).glob("*/qmp.sock") if listener(path))
+    return sorted(path.parent.name for path in machines_folder(cache).glob("*/pid") if owner(path))
 
 
 def stop(workbench: Workbench, name: str, *, timeout: float = STOP_PATIENCE) -> bool:
@@ -191,13 +191,13 @@ def stop(workbench: Workbench, name: str, *, timeout: float = STOP_PATIENCE) -> 
         InputError: no such machine runs.
     """
     name, folder = _place(workbench.cache, name)
-    if not listener(folder / "qmp.sock"):
+    if not owner(folder / "pid"):
         known = ", ".join(running_machines(workbench.cache)) or "none"
         raise InputError(Problem("no such machine runs", name, f"running: {known}"))
     with step(workbench.progress, f"stop {name}"):
         with contextlib.suppress(OSError), monitor(folder / "qmp.sock") as control:
             control.execute("system_powerdown")
-        clean = machines.wait_until(lambda: not listener(folder / "qmp.sock"), timeout)
+        clean = machines.wait_until(lambda: not owner(folder / "pid"), timeout)
         if not clean:
             _kill(folder)
         machines.clean(folder)
@@ -222,7 +222,7 @@ def _held(folder: Path, name: str) -> Iterator[None]:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise taken from None
-        if listener(folder / "qmp.sock"):
+        if owner(folder / "pid"):
             raise taken
         yield
 
@@ -235,8 +235,8 @@ def _sweep(folder: Path) -> None:
 
 def _kill(folder: Path) -> None:
     """End QEMU by force and wait until it is gone."""
-    if pid := listener(folder / "qmp.sock"):
+    if pid := owner(folder / "pid"):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-        if not machines.wait_until(lambda: not listener(folder / "qmp.sock"), 30.0):
+        if not machines.wait_until(lambda: not owner(folder / "pid"), 30.0):
             raise LichenError(Problem("QEMU does not end", f"process {pid}", "even SIGKILL did not end it"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from builder.data.lock import Deb, Lock, Use, Wheel
 from builder.data.manifest import Manifest, read_manifest
+from builder.data.model import size_in_bytes
 from builder.data.plan import Component, Plan
 from builder.data.recipe import Recipe
 from builder.foundation.errors import InputError, Problem
@@ -30,10 +32,17 @@ from builder.verbs.lock import current_lock
 from builder.verbs.plan import plan_image
 
 MKOSI_PACKAGE = "usr/lib/python3/dist-packages"
-# A package unpacks to about four times its size; the workspace holds a tree, its copy in the disk image, and the
-# compressed parts beside them. Measured on classroom-jupyterhub: 460 MB of packages, 3.6 GB of workspace.
-_UNPACKED = 9
-_LEAST = 2 << 30  # bytes of workspace for even the smallest image
+# Estimates from above of what a workspace takes. A package unpacks to about four times its size, wheels to three
+# (classroom-jupyterhub: 460 MB of packages, 2.0 GB of base tree).
+_UNPACKED = 6
+# The image's workspace holds its tree, the root file system that repart fills from it, and the disk to which repart
+# copies that, holes and all.
+_COPIES = 2
+_LEAST = 1 << 30  # bytes for the rest, UKI and ESP among it
+
+
+# Components that the image is made of, and the names of their files in mkosi's output folder.
+_PARTS = {"base": "base", "initrd": "initrd.cpio.zst", "python": "python"}
 
 
 @dataclass(frozen=True)
@@ -126,8 +135,11 @@ class _Build:
     def __post_init__(self) -> None:
         self.kept = ComponentCache(self.workbench.cache.components)
         self.store = Store(self.workbench.cache.store)
-        self.log = self.scratch / "build.log"
-        self.log.touch()
+        # Beside the image, so that it is still there when the build failed.
+        folder = self.workbench.project.image(self.lock.profile, self.lock.architecture, self.lock.digest)
+        self.log = folder.with_name(f"{folder.name}.{os.getpid()}.log")
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        self.log.write_text("")
 
     def toolbox(self) -> Toolbox:
         """The tools tree, built if need be; fetches only what that takes."""
@@ -151,12 +163,7 @@ class _Build:
     def image(self, folder: Path) -> Manifest:
         """The image folder, complete or absent."""
         box = self.toolbox()
-        parts = {
-            "base": self._path("base") / "base",
-            "initrd.cpio.zst": self._path("initrd") / "initrd.cpio.zst",
-        }
-        if any(item.name == "python" for item in self.plan.components):
-            parts["python"] = self._path("python") / "python"
+        parts = {name: inside for name, inside in _PARTS.items() if self._in_plan(name)}
         output = self.scratch / "image-output"
         output.mkdir()
         begin = time.monotonic()
@@ -167,6 +174,8 @@ class _Build:
         with step(self.workbench.progress, "manifest and checksums"):
             key = self.plan.component("image").key
             manifest = finish_image(self.recipe, self.lock, key, box.tree, output, self.log, folder)
+        for log in self.log.parent.glob(f"{folder.name}.*.log"):
+            log.unlink(missing_ok=True)
         self.seconds["finish"] = round(time.monotonic() - begin, 1)
         return manifest
 
@@ -178,7 +187,7 @@ class _Build:
     def _assemble(self, name: str, folder: Path, mkosi: Path, tools: Path | None) -> None:
         self._mkosi(name, folder, mkosi, tools, {})
 
-    def _mkosi(self, name: str, output: Path, mkosi: Path, tools: Path | None, binds: dict[str, Path]) -> None:
+    def _mkosi(self, name: str, output: Path, mkosi: Path, tools: Path | None, parts: dict[str, str]) -> None:
         tree = self.scratch / name
         write_tree(component_tree(name, self.recipe, self.lock), tree)
         suite, epoch = self.recipe.profile.suite, self.lock.source_date_epoch
@@ -188,9 +197,13 @@ class _Build:
         wheels = [file for file in self._files(name) if isinstance(file, Wheel)]
         if wheels:
             export_wheels(self.store, wheels, tree / "wheels")
-        sizes = sum(deb.size for deb in self.lock.used_by("image")) if name == "image" else sum(d.size for d in debs)
+        needed = _LEAST + _UNPACKED * sum(file.size for file in self._files(name))
+        if parts:
+            needed += _COPIES * sum(self.kept.size(self._component(part)) for part in parts)
+            needed += size_in_bytes(self.recipe.profile.image.root_size)
         assembler = Assembler(self.workbench.runner, self.workbench.progress, mkosi, self.scratch)
-        assembler.build(tree, output, needed=_LEAST + _UNPACKED * sizes, tools=tools, binds=binds, log=self.log)
+        binds = {inside: self._path(part) / inside for part, inside in parts.items()}
+        assembler.build(tree, output, needed=needed, tools=tools, binds=binds, log=self.log)
 
     def _unpack_mkosi(self, folder: Path) -> None:
         (deb,) = self.lock.used_by("mkosi")
@@ -215,6 +228,9 @@ class _Build:
 
     def _component(self, name: str) -> Component:
         return self.plan.component(name)
+
+    def _in_plan(self, name: str) -> bool:
+        return any(item.name == name for item in self.plan.components)
 
     def _has(self, name: str) -> bool:
         return self.kept.has(self._component(name))

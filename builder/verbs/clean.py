@@ -122,8 +122,9 @@ def _holdings(cache: Cache, needs: _Needs) -> Iterator[Holding]:
                 digest = _SHA256.search(path.name)
                 yield Holding("store", path, disk_size(path), bool(digest and digest[0] in needs.files))
         elif folder == cache.components:
-            for path in sorted(folder.glob("*/*")):
-                needed = needs.components is None or path.name in needs.components
+            # Lock files go with their component; a name with a dot is one whose building was killed.
+            for path in sorted(path for path in folder.glob("*/*") if path.suffix != ".lock"):
+                needed = not path.name.startswith(".") and (needs.components is None or path.name in needs.components)
                 yield Holding(f"component {path.parent.name}", path, disk_size(path), needed)
         else:
             for path in sorted(folder.glob("*")):
@@ -161,6 +162,7 @@ def _remove(cache: Cache, going: tuple[Holding, ...]) -> None:
         target = aside / str(number)
         try:
             item.path.rename(target)
+            item.path.with_name(f".{item.path.name}.lock").unlink(missing_ok=True)
             if target.is_dir() and not target.is_symlink():
                 shutil.rmtree(target)
             else:

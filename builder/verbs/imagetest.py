@@ -38,6 +38,7 @@ from builder.verbs.boot import Request, acceleration, specify
 
 TEST_PATIENCE = 3600.0
 LISTED = 20  # failed tests that an error tells about
+# Named, not imported: it would load pytest with every command.
 PLUGIN = "builder.steps.guest_plugin"
 VARIABLE = "LICHEN_GUEST"
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import re
 import socket
-import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ PATIENCE = 30.0
 FORWARD = re.compile(r"^\s*TCP\[HOST_FORWARD\]\s+\d+\s+\S+\s+(\d+)\s+\S+\s+(\d+)", re.MULTILINE)
 
 
-def connect(path: Path, timeout: float | None = PATIENCE) -> socket.socket:
+def connect(path: Path, timeout: float = PATIENCE) -> socket.socket:
     """A connection to a Unix socket whose path may be longer than a socket address.
 
     Raises:
@@ -28,7 +29,15 @@ def connect(path: Path, timeout: float | None = PATIENCE) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX)
     try:
         connection.settimeout(timeout)
-        connection.connect(f"/proc/self/fd/{folder}/{path.name}")
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                connection.connect(f"/proc/self/fd/{folder}/{path.name}")
+                break
+            except BlockingIOError:  # QEMU has not taken the connection before ours yet
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
     except BaseException:
         connection.close()
         raise
@@ -37,18 +46,22 @@ def connect(path: Path, timeout: float | None = PATIENCE) -> socket.socket:
     return connection
 
 
-def listener(path: Path) -> int | None:
-    """The process that listens on the Unix socket ``path``, None when nobody does.
+def owner(pid_file: Path) -> int | None:
+    """The QEMU that runs with this pid file, None when none does.
 
-    Better than a pid file: it cannot be stale, and its number cannot be somebody else's.
+    QEMU keeps the file locked while it runs, so a file that a crash left behind does not deceive, nor does a number
+    that belongs to somebody else by now.
     """
     try:
-        with connect(path) as connection:
-            credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        stream = pid_file.open("r+b")
     except OSError:
         return None
-    pid: int = struct.unpack("3i", credentials)[0]
-    return pid
+    with stream:
+        try:
+            fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return int(stream.read() or 0) or None
+    return None
 
 
 class Monitor:

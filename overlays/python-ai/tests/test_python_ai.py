@@ -1,0 +1,146 @@
+"""The frameworks do not merely import: they compute numbers that are known beforehand."""
+
+import json
+import textwrap
+
+import pytest
+
+PYTHON = "/opt/ai/bin/python"
+
+
+def compute(host, code: str):
+    """Run code in the image's environment and return the JSON value it prints last."""
+    script = textwrap.dedent(code).replace("'", "'\\''")
+    return json.loads(host.check_output(f"{PYTHON} -I -c '{script}'").splitlines()[-1])
+
+
+def test_environment_is_consistent(host):
+    """Every requirement of every wheel is met by a wheel or a Debian package of a fitting version."""
+    problems = compute(
+        host,
+        """
+        import importlib.metadata as metadata, json
+        from packaging.requirements import Requirement
+        from packaging.utils import canonicalize_name
+
+        installed = {}
+        for found in metadata.distributions():
+            installed.setdefault(canonicalize_name(found.metadata["Name"]), found)
+        problems = []
+        for name, found in installed.items():
+            if not str(found.locate_file("")).startswith("/opt/ai"):
+                continue  # what Debian built against each other is Debian's to check
+            for text in found.requires or []:
+                need = Requirement(text)
+                if need.marker and not need.marker.evaluate({"extra": ""}):
+                    continue
+                have = installed.get(canonicalize_name(need.name))
+                if have is None or not need.specifier.contains(have.version, prereleases=True):
+                    problems.append(f"{name} needs {text}, has {have and have.version}")
+        print(json.dumps(problems))
+        """,
+    )
+    assert problems == []
+
+
+@pytest.mark.parametrize("module", ["torch", "numpy", "scipy", "pandas", "sklearn", "matplotlib", "h5py"])
+def test_heavy_modules_come_from_debian(host, module):
+    code = f"import importlib.util as u, json; print(json.dumps(u.find_spec({json.dumps(module)}).origin))"
+    assert compute(host, code).startswith("/usr/lib/python3/dist-packages/")
+
+
+def test_torch_multiplies_and_differentiates(host):
+    result = compute(
+        host,
+        """
+        import json, torch
+        a = torch.arange(6, dtype=torch.float64).reshape(2, 3)
+        x = torch.tensor([2.0, -1.0], dtype=torch.float64, requires_grad=True)
+        (x ** 3 + x.prod()).sum().backward()
+        print(json.dumps([(a @ a.T).tolist(), x.grad.tolist(), torch.cuda.is_available()]))
+        """,
+    )
+    # d/dx0 of x0^3 + x1^3 + 2 x0 x1 at (2, -1) is 3*4 + 2*(-1) = 10, and d/dx1 is 3*1 + 2*2 = 7.
+    assert result == [[[5.0, 14.0], [14.0, 50.0]], [10.0, 7.0], False]
+
+
+def test_torch_learns(host):
+    loss = compute(
+        host,
+        """
+        import json, torch
+        torch.manual_seed(0)
+        x = torch.linspace(-1, 1, 64)[:, None]
+        y = 3 * x - 2
+        model = torch.nn.Linear(1, 1)
+        optimiser = torch.optim.SGD(model.parameters(), lr=0.5)
+        for _ in range(100):
+            optimiser.zero_grad()
+            loss = torch.nn.functional.mse_loss(model(x), y)
+            loss.backward()
+            optimiser.step()
+        print(json.dumps([loss.item(), model.weight.item(), model.bias.item()]))
+        """,
+    )
+    assert loss == pytest.approx([0.0, 3.0, -2.0], abs=1e-3)
+
+
+def test_sklearn_recovers_coefficients(host):
+    result = compute(
+        host,
+        """
+        import json, numpy as np
+        from sklearn.linear_model import LinearRegression
+        x = np.random.default_rng(0).normal(size=(200, 3))
+        model = LinearRegression().fit(x, x @ [1.5, -2.0, 0.5] + 4.0)
+        print(json.dumps([*model.coef_, model.intercept_]))
+        """,
+    )
+    assert result == pytest.approx([1.5, -2.0, 0.5, 4.0], abs=1e-9)
+
+
+def test_keras_fits_saves_and_loads(host):
+    backend, first, last, difference = compute(
+        host,
+        """
+        import json, os, tempfile
+        import keras, numpy as np
+        keras.utils.set_random_seed(0)
+        x = np.random.default_rng(0).normal(size=(128, 2)).astype("float32")
+        y = x @ np.array([[1.0], [-1.0]], dtype="float32")
+        model = keras.Sequential([keras.layers.Input((2,)), keras.layers.Dense(1)])
+        model.compile(optimizer=keras.optimizers.SGD(0.1), loss="mse")
+        history = model.fit(x, y, epochs=10, verbose=0).history["loss"]
+        path = os.path.join(tempfile.mkdtemp(), "model.keras")
+        model.save(path)
+        again = keras.models.load_model(path)
+        difference = float(np.abs(model.predict(x, verbose=0) - again.predict(x, verbose=0)).max())
+        print(json.dumps([keras.backend.backend(), history[0], history[-1], difference]))
+        """,
+    )
+    assert backend == "torch"
+    assert last < first / 100
+    assert difference == 0.0
+
+
+def test_keras_backend_is_set_for_logins_and_services(host):
+    assert host.check_output("printenv KERAS_BACKEND") == "torch"
+    assert "KERAS_BACKEND=torch" in host.check_output("systemctl show-environment").splitlines()
+    service = "systemd-run --quiet --pipe --wait printenv KERAS_BACKEND"
+    assert host.check_output(service) == "torch"
+
+
+def test_blas_is_the_fast_one(host):
+    libraries = compute(
+        host,
+        """
+        import json, numpy
+        from threadpoolctl import threadpool_info
+        print(json.dumps([entry["internal_api"] for entry in threadpool_info()]))
+        """,
+    )
+    assert "openblas" in libraries
+
+
+def test_login_shell_finds_the_environment(host):
+    assert host.check_output("bash -lc 'command -v python'") == "/opt/ai/bin/python"

@@ -1,0 +1,48 @@
+"""The profiles and overlays that Lichen itself brings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+import builder
+from builder.foundation.digest import canonical_json
+from builder.foundation.place import Cache, Project
+from builder.foundation.workbench import Workbench
+from builder.steps.profiles import load_recipe, overlay_names, profile_names
+from builder.verbs.schema import KINDS, Kind, schema, schema_path
+
+PROJECT = Project(Path(builder.__file__).parent.parent)
+LINE = "# yaml-language-server: $schema="
+
+
+@pytest.mark.parametrize("name", profile_names(PROJECT))
+def test_profile_loads(name: str) -> None:
+    load_recipe(PROJECT, name)
+
+
+def test_every_overlay_is_used_by_a_profile() -> None:
+    used = {item.name for name in profile_names(PROJECT) for item in load_recipe(PROJECT, name).overlays}
+    assert used == set(overlay_names(PROJECT))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_schema_file_is_current(kind: Kind, tmp_path: Path) -> None:
+    path = schema_path(Workbench(PROJECT, Cache(tmp_path)), kind)
+    assert path.is_file(), "run `lichen schema --write`"
+    assert path.read_text() == canonical_json(schema(kind)), "run `lichen schema --write`"
+
+
+@pytest.mark.parametrize(
+    "path", [*sorted(PROJECT.profiles.glob("*.yaml")), *sorted(PROJECT.overlays.glob("*/overlay.yaml"))], ids=str
+)
+def test_file_tells_editors_its_schema(path: Path) -> None:
+    first = path.read_text().splitlines()[0]
+    assert first.startswith(LINE)
+    kind = "overlay" if path.name == "overlay.yaml" else "profile"
+    target = (path.parent / first.removeprefix(LINE)).resolve()
+    assert target == PROJECT.profiles / f"{kind}.schema.json"
+    allowed = schema("overlay" if kind == "overlay" else "profile")["properties"]
+    assert set(yaml.safe_load(path.read_text())) <= set(allowed)
