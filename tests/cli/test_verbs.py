@@ -1,0 +1,166 @@
+"""What the commands hand to the long verbs and print of their results; the verbs themselves are stood in for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from builder.data.plan import Component, Plan
+from builder.foundation.errors import EXIT_FAILED, EXIT_TEST_FAILED, GuestTestError, Problem
+from builder.verbs.boot import Request, Running
+from builder.verbs.doctor import Finding
+from builder.verbs.imagetest import Verdict
+from builder.verbs.lock import Change
+from tests.cli.conftest import Lichen
+from tests.profiles.sample import Sample
+
+SHA = "a" * 64
+
+
+class Spy:
+    """Stands in for a verb: remembers its arguments, gives back ``result``."""
+
+    def __init__(self, result: Any) -> None:
+        self.result = result
+        self.arguments: tuple[Any, ...] = ()
+        self.options: dict[str, Any] = {}
+
+    def __call__(self, workbench: object, *arguments: Any, **options: Any) -> Any:
+        self.arguments, self.options = arguments, options
+        if isinstance(self.result, Exception):
+            raise self.result
+        return self.result
+
+
+@pytest.fixture
+def stand_in(sample: Sample, monkeypatch: pytest.MonkeyPatch) -> Any:
+    def put(verb: str, result: Any) -> Spy:
+        spy = Spy(result)
+        monkeypatch.setattr(f"builder.verbs.{verb}", spy)
+        return spy
+
+    put("build.find_image", Path("/images/small"))
+    put("build.provide_toolbox", "toolbox")
+    put("build.find_toolbox", "toolbox")
+    return put
+
+
+def test_plan(stand_in: Any, lichen: Lichen) -> None:
+    kept = Component(name="tools", inputs={}, cached=True)
+    stale = Component(name="image", inputs={"a": "b"}, stale=("the base moved", "so did python"))
+    spy = stand_in("plan.make_plan", Plan(profile="small", architecture="arm64", lock=SHA, components=(kept, stale)))
+    lines = [line.split() for line in lichen("plan", "small", "-a", "arm64").out.splitlines()]
+    assert spy.arguments == ("small", "arm64")
+    assert lines[1] == ["tools", kept.key[:12], "kept"]
+    assert lines[2] == ["image", stale.key[:12], "to", "build", "the", "base", "moved;", "so", "did", "python"]
+    assert [item["key"] for item in lichen("plan", "small", "--json").json["components"]] == [kept.key, stale.key]
+
+
+def test_render(stand_in: Any, lichen: Lichen, sample: Sample) -> None:
+    spy = stand_in("render.render", sample.root / "tree")
+    assert lichen("render", "small", "tree").out == f"{sample.root}/tree\n"
+    assert spy.options == {"destination": sample.root / "tree", "packages": False}
+    assert lichen("render", "small", "tree", "--packages", "--json").json == {"folder": f"{sample.root}/tree"}
+    assert spy.options["packages"]
+
+
+@pytest.mark.parametrize("rebuilt", [True, False])
+def test_build(stand_in: Any, lichen: Lichen, rebuilt: bool) -> None:
+    manifest = SimpleNamespace(image=SHA, lock=SHA)
+    result = SimpleNamespace(folder=Path("/out/x"), manifest=manifest, rebuilt=rebuilt, seconds={"base": 1.0})
+    stand_in("build.build", result)
+    said = lichen("build", "small", "--architecture", "amd64")
+    assert said.out == "/out/x\n"
+    assert said.err.startswith("built in" if rebuilt else "nothing changed")
+    assert "lichen boot small --architecture amd64" in said.err
+    told = lichen("build", "small", "--json").json
+    assert told == {"folder": "/out/x", "rebuilt": rebuilt, "seconds": {"base": 1.0}, "image": SHA, "lock": SHA}
+
+
+def test_lock_prints_what_moved(stand_in: Any, lichen: Lichen, monkeypatch: pytest.MonkeyPatch) -> None:
+    changes = (Change("moved", "deb", "nano", "1", "2"), Change("added", "wheel", "torch", None, "3"))
+    lock = SimpleNamespace(profile="small", architecture="amd64", digest=SHA, debs=(1, 2), wheels=(1,))
+    spy = Spy(SimpleNamespace(path=Path("/x.json"), lock=lock, changed=True, changelog=changes))
+    monkeypatch.setattr("builder.cli.locking.make_lock", spy)
+    said = lichen("lock", "small", "--upgrade", "--accept-expired", "forky", "--without", "a", "--without", "b")
+    assert list(spy.arguments) == ["small", None]
+    assert spy.options == {"upgrade": True, "accept_expired": {"forky"}, "without": {"a", "b"}}
+    lines = said.out.splitlines()
+    assert lines[0] == "/x.json: written, 2 Debian packages, 1 wheels"
+    assert lines[2].split() == ["moved", "deb", "nano", "1", "→", "2"]
+    assert lines[3].split() == ["added", "wheel", "torch", "3"]
+    (told,) = lichen("lock", "--all", "--json").json["locks"]
+    assert list(spy.arguments) == ["small", "amd64"]
+    assert told["changelog"][0] == {"kind": "moved", "what": "deb", "name": "nano", "old": "1", "new": "2"}
+
+
+def test_boot_in_the_background(stand_in: Any, lichen: Lichen, sample: Sample) -> None:
+    running = SimpleNamespace(
+        name="lab",
+        acceleration=SimpleNamespace(kind="tcg", reason="no kvm"),
+        ssh="ssh -F x guest",
+        stop="lichen boot --stop lab",
+        ports={22: 40022, 443: 40443},
+        console_log="/c.log",
+        as_dict=lambda: {"name": "lab"},
+    )
+    assert set(vars(running)) - {"acceleration"} <= set(dir(Running)) | set(Running.__dataclass_fields__)
+    spy = stand_in("boot.boot_daemon", running)
+    options = ["--daemon", "--name", "lab", "--memory", "2G", "--cpus", "4", "--grow", "1G", "--data-disk", "d.raw"]
+    options += ["--forward", "443:8443", "--forward", "80", "--credential", "a=b=c", "--acceleration", "tcg"]
+    said = lichen("boot", "small", *options)
+    assert said.code == 0
+    toolbox, image, request = spy.arguments
+    assert (toolbox, image) == ("toolbox", Path("/images/small"))
+    assert request == Request(
+        name="lab",
+        kind="tcg",
+        memory=2048,
+        cpus=4,
+        grow=1 << 30,
+        data_disk=Path("d.raw"),
+        forwards={443: 8443, 80: 0},
+        credentials={"a": "b=c"},
+    )
+    assert "log in with:  ssh -F x guest" in said.out
+    assert "end it with:  lichen boot --stop lab" in said.out
+    assert lichen("boot", "small", "--daemon", "--json").json == {"name": "lab"}
+
+
+def test_boot_on_the_console_cannot_be_json(stand_in: Any, lichen: Lichen) -> None:
+    said = lichen("boot", "small", "--json")
+    assert "a console cannot be JSON" in said.json["error"][0]["what"]
+
+
+@pytest.mark.parametrize(("clean", "told"), [(True, "switched itself off"), (False, "by force")])
+def test_boot_stop(stand_in: Any, lichen: Lichen, clean: bool, told: str) -> None:
+    spy = stand_in("boot.stop", clean)
+    assert told in lichen("boot", "--stop", "lab").out
+    assert spy.arguments == ("lab",)
+    assert lichen("boot", "--stop", "lab", "--json").json == {"name": "lab", "clean": clean}
+
+
+def test_test(stand_in: Any, lichen: Lichen) -> None:
+    verdict = Verdict(folder=Path("/x.test"), passed=3, skipped=1, state="running", acceleration="tcg")
+    stand_in("imagetest.run_image_tests", verdict)
+    assert lichen("test", "small").out == "3 passed, 1 skipped (tcg); see /x.test\n"
+    assert lichen("test", "small", "--json").json["passed"] == 3
+
+
+def test_failed_test_has_exit_code_three(stand_in: Any, lichen: Lichen) -> None:
+    stand_in("imagetest.run_image_tests", GuestTestError(Problem("a test of the image failed", "test_x")))
+    assert lichen("test", "small").code == EXIT_TEST_FAILED
+    assert lichen("test", "small", "--json").json["exit_code"] == EXIT_TEST_FAILED
+
+
+@pytest.mark.parametrize(("ok", "code"), [(True, 0), (None, 0), (False, EXIT_FAILED)])
+def test_doctor(stand_in: Any, lichen: Lichen, ok: bool | None, code: int) -> None:
+    stand_in("doctor.examine", [Finding("memory", ok, "1 GiB", "buy some")])
+    said = lichen("doctor")
+    assert said.code == code
+    assert said.out.splitlines()[1].split()[-4:] == ["1", "GiB", "buy", "some"]
+    told = lichen("doctor", "--json")
+    assert (told.code, told.json[0]["ok"]) == (code, ok)
