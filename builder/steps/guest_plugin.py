@@ -1,7 +1,7 @@
 """pytest plugin for tests that run against a booted image: what they may know about it, as fixtures.
 
 ``lichen test`` loads it with ``-p`` and names a JSON file in the environment variable :data:`VARIABLE`; its keys are
-:class:`Guest`. Tests reach the guest itself through testinfra's ``host`` fixture.
+:class:`Guest`. Tests reach the guest itself through the ``host`` fixture, testinfra's Host over SSH.
 
 Every folder of tests is put on ``sys.path``: tests of one overlay import a helper beside them by its plain name, which
 must not occur in two overlays of one image. Names of test modules may.
@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import testinfra
+from testinfra.host import Host
 
 VARIABLE = "LICHEN_GUEST"
 REPORT_LIMIT = 4000  # characters of a failure that an event carries
@@ -35,6 +37,8 @@ class Guest:
         artifacts: folder for screenshots and the like, kept beside the image.
         console: log of the serial console.
         events: file that one JSON line per finished test is appended to.
+        port: of 127.0.0.1, leads to the guest's SSH server.
+        ssh_config: file that makes ssh log in as root.
     """
 
     manifest: dict[str, Any]
@@ -44,6 +48,8 @@ class Guest:
     artifacts: str
     console: str
     events: str
+    port: int
+    ssh_config: str
 
 
 class Reporter:
@@ -94,6 +100,15 @@ def pytest_configure(config: pytest.Config) -> None:
                 owners[helper.name].append(str(helper))
     if doubles := [place for places in owners.values() if len(places) > 1 for place in places]:
         raise pytest.UsageError(f"helper modules of one image need different names: {', '.join(doubles)}")
+
+
+@pytest.fixture(scope="session")
+def host(pytestconfig: pytest.Config) -> Host:
+    """The guest, through testinfra."""
+    guest = _guest(pytestconfig)
+    # The connection is shared by a master that belongs to the machine: testinfra must not start one of its own.
+    url = f"ssh://root@127.0.0.1:{guest.port}?controlpersist=0"
+    return testinfra.get_host(url, ssh_config=guest.ssh_config)
 
 
 @pytest.fixture(scope="session")

@@ -175,6 +175,8 @@ class _Session:
             "artifacts": str(self.folder / "artifacts"),
             "console": str(self.machine.console_log),
             "events": str(self.work / "events"),
+            "port": self.machine.shell.port,
+            "ssh_config": str(self.machine.ssh_config(self.work / "ssh_config")),
         }
         (self.work / "guest.json").write_text(canonical_json(guest), encoding="utf-8")
 
@@ -182,11 +184,14 @@ class _Session:
         root = self.workbench.project.root
         return [
             *(sys.executable, "-m", "pytest", "-v", "-ra", "--import-mode=importlib", "-p", "no:cacheprovider"),
+            # Its host fixture is made anew for each module and lets no fixture of a whole session use the guest.
+            *("-p", "no:testinfra"),
             *("-p", PLUGIN, "-c", str(self.work / "pytest.ini"), "--rootdir", str(root)),
             # Only conftest.py in the folders themselves: what lies above tests/image is not for guests.
-            *("--confcutdir", str(root / "tests" / "image")),
-            f"--hosts=ssh://root@127.0.0.1:{self.machine.shell.port}?controlpersist=0",
-            f"--ssh-config={self.machine.ssh_config(self.work / 'ssh_config')}",
+            *(
+                "--confcutdir",
+                str(root / "tests" / "image" if (root / "tests" / "image").is_dir() else root / "overlays"),
+            ),
             *(f"--junit-xml={self.folder / 'tests.xml'}", f"--basetemp={self.work / 'tmp'}"),
             *(str(folder) for folder in folders),
         ]

@@ -61,7 +61,7 @@ def test_no_build_leftovers(host: Host) -> None:
         "find / -xdev \\( -name '*.lichen' -o -name 'mkosi*' -o -name direct_url.json \\) 2>/dev/null"
     )
     assert found == ""
-    assert host.check_output("grep -rlsI -e /var/tmp/ -e mkosi-workspace /opt/ai/bin /etc || true") == ""
+    assert host.check_output("grep -rlsI -e mkosi-workspace -e /buildroot /opt/ai/bin /etc || true") == ""
 
 
 def test_secure_shell_reaches_us_by_credential_only(host: Host) -> None:

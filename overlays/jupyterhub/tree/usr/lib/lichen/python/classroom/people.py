@@ -80,12 +80,15 @@ def publish(name: str, uid: int, *, staff: bool) -> None:
         "disposition": "regular",
         "locked": True,
     }
-    USER_RECORDS.mkdir(mode=0o755, exist_ok=True)
+    USER_RECORDS.mkdir(exist_ok=True)
+    # Everybody looks names up; the hub's own umask is strict.
+    USER_RECORDS.chmod(0o755)
     write_record(f"{name}.user", user, alias=f"{uid}.user")
     write_record(f"{name}.group", {"groupName": name, "gid": uid, "disposition": "regular"}, alias=f"{uid}.group")
     membership = USER_RECORDS / f"{name}:{layout.STAFF_GROUP}.membership"
     if staff:
-        membership.touch(mode=0o644)
+        membership.touch()
+        membership.chmod(0o644)
     else:
         membership.unlink(missing_ok=True)
 

@@ -70,4 +70,4 @@ def announce(settings: Settings, code: str | None) -> None:
     if code:
         lines += [f"To set it up, open {address}/hub/setup", f"and enter the code  {code}  (works once, for 24 hours)."]
     write_private(ISSUE, "\n".join(lines) + "\n\n")
-    subprocess.run(["agetty", "--reload"], check=False)
+    subprocess.run(["/usr/sbin/agetty", "--reload"], check=False)

@@ -1,0 +1,54 @@
+"""Fixtures for tests that run the real thing: apt, mkosi, QEMU.
+
+They use this machine's ordinary cache (``LICHEN_CACHE`` or ``~/.cache/lichen``): what is fetched and built once serves
+the next run too.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from builder.foundation.place import Cache, Project, default_cache
+from builder.foundation.toolbox import Toolbox
+from builder.foundation.workbench import Workbench
+from builder.verbs.build import provide_toolbox
+from builder.verbs.lock import lock
+
+REPOSITORY = Project(Path(__file__).resolve().parents[1])
+CLASSROOM = "classroom-jupyterhub"
+
+SMALL_PROFILE = """\
+description: The smallest image that boots and lets somebody in; for tests.
+architectures: [amd64]
+image: {hostname: small, root_size: 1536M}
+kernel: {package: linux-image-cloud-amd64, command_line: [console=ttyS0]}
+overlays: [base-system, ssh]
+"""
+
+
+@pytest.fixture(scope="session")
+def cache() -> Cache:
+    """This machine's cache, shared with ordinary use."""
+    return default_cache()
+
+
+@pytest.fixture(scope="session")
+def toolbox(cache: Cache) -> Toolbox:
+    """The tools tree of the classroom's lock, built when it is not kept yet."""
+    return provide_toolbox(Workbench(REPOSITORY, cache), CLASSROOM)
+
+
+@pytest.fixture(scope="session")
+def small_project(tmp_path_factory: pytest.TempPathFactory, cache: Cache) -> Project:
+    """A project of its own with the profile ``small``, locked against the real archive. Copy it to change it."""
+    project = Project(tmp_path_factory.mktemp("small"))
+    project.profiles.mkdir()
+    for overlay in ("base-system", "ssh"):
+        shutil.copytree(REPOSITORY.overlays / overlay, project.overlays / overlay, symlinks=True)
+    (project.profiles / "small.yaml").write_text(SMALL_PROFILE)
+    # The suite that mkosi comes from is a rolling one; a mirror that lags a week serves it expired.
+    lock(Workbench(project, cache), "small", accept_expired=frozenset({"forky"}))
+    return project
