@@ -1,8 +1,7 @@
-"""A tools tree for tests that run QEMU."""
+"""A project without images, and machines that do not outlive their test."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,16 +14,6 @@ from builder.foundation.workbench import Workbench
 from builder.steps.machine import MachineSpec
 from builder.verbs.boot import running_machines, stop
 from tests.machine import tinyguest
-
-
-@pytest.fixture(scope="session")
-def toolbox() -> Toolbox:
-    """Until the tools tree component is built by tests/conftest.py: ``TREE:MKOSI`` from the environment."""
-    named = os.environ.get("LICHEN_TEST_TOOLBOX")
-    if not named:
-        pytest.skip("no tools tree: name one as LICHEN_TEST_TOOLBOX=TREE:MKOSI")
-    tree, _, mkosi = named.partition(":")
-    return Toolbox(Path(tree), Path(mkosi))
 
 
 @pytest.fixture
