@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -27,9 +28,7 @@ def hub_client() -> Any:
     folder = str(REPOSITORY.overlays / "jupyterhub" / "tests")
     sys.path.insert(0, folder)
     try:
-        import hub_client
-
-        return hub_client
+        return importlib.import_module("hub_client")
     finally:
         sys.path.remove(folder)
 
