@@ -22,6 +22,9 @@ import testinfra
 from testinfra.host import Host
 
 VARIABLE = "LICHEN_GUEST"
+# testinfra's own plugin, by its entry point. Its host fixture is made anew for each module, which lets no fixture of a
+# whole session use the guest, and without options it means the machine that runs pytest.
+TESTINFRA = "pytest11.testinfra"
 REPORT_LIMIT = 4000  # characters of a failure that an event carries
 
 
@@ -89,6 +92,8 @@ def pytest_configure(config: pytest.Config) -> None:
     path = os.environ.get(VARIABLE)
     if not path:
         return
+    if config.pluginmanager.hasplugin(TESTINFRA):
+        raise pytest.UsageError(f"run with -p no:{TESTINFRA}: these tests are for the guest, not for this machine")
     guest = Guest(**json.loads(Path(path).read_text(encoding="utf-8")))
     config.stash[_KEY] = guest
     config.pluginmanager.register(Reporter(Path(guest.events)))

@@ -212,7 +212,7 @@ def _template_tree(folder: Traversable, variables: Mapping[str, Any], prefix: st
 def _render(text: str, variables: Mapping[str, Any], where: str) -> bytes:
     # Configuration files and scripts, not web pages: nothing is to be escaped.
     environment = jinja2.Environment(  # noqa: S701
-        undefined=jinja2.StrictUndefined, keep_trailing_newline=True, trim_blocks=True
+        undefined=jinja2.StrictUndefined, keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True
     )
     try:
         return environment.from_string(text).render(variables).encode()

@@ -31,6 +31,7 @@ from builder.foundation.place import Project
 from builder.foundation.progress import step
 from builder.foundation.toolbox import Toolbox
 from builder.foundation.workbench import Workbench
+from builder.steps.guest_plugin import TESTINFRA, VARIABLE
 from builder.steps.machine import Machine
 from builder.steps.machine.console import tail
 from builder.steps.machine.guest import BOOT_PATIENCE, wait_until
@@ -40,7 +41,6 @@ TEST_PATIENCE = 3600.0
 LISTED = 20  # failed tests that an error tells about
 # Named, not imported: it would load pytest with every command.
 PLUGIN = "builder.steps.guest_plugin"
-VARIABLE = "LICHEN_GUEST"
 
 
 @dataclass(frozen=True)
@@ -184,8 +184,7 @@ class _Session:
         root = self.workbench.project.root
         return [
             *(sys.executable, "-m", "pytest", "-v", "-ra", "--import-mode=importlib", "-p", "no:cacheprovider"),
-            # Its host fixture is made anew for each module and lets no fixture of a whole session use the guest.
-            *("-p", "no:testinfra"),
+            *("-p", f"no:{TESTINFRA}"),
             *("-p", PLUGIN, "-c", str(self.work / "pytest.ini"), "--rootdir", str(root)),
             # Only conftest.py in the folders themselves: what lies above tests/image is not for guests.
             *(

@@ -58,6 +58,13 @@ def ben(browser, teacher) -> HubClient:
 
 
 @pytest.fixture(scope="session")
+def teacher_kernel(teacher):
+    """A kernel of the teacher."""
+    teacher.spawn()
+    return teacher.start_kernel()
+
+
+@pytest.fixture(scope="session")
 def anna_kernel(anna):
     """A kernel of the first student."""
     return anna.start_kernel()

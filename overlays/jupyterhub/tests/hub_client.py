@@ -10,6 +10,7 @@ import ssl
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -126,22 +127,25 @@ class HubClient:
 
 
 class Kernel:
-    """A kernel, spoken to over its websocket with Jupyter's message protocol."""
+    """A kernel, spoken to over its websocket with Jupyter's message protocol.
+
+    Each request has a connection of its own: the server drops those that leave its pings unanswered between two tests.
+    """
 
     def __init__(self, client: HubClient, kernel_id: str) -> None:
+        self.client = client
         self.session_id = uuid.uuid4().hex
         host = client.url.removeprefix("https://")
-        address = f"wss://{host}/user/{client.name}/api/kernels/{kernel_id}/channels?session_id={self.session_id}"
-        cookies = "; ".join(
-            f"{cookie.name}={cookie.value}" for cookie in client.session.cookies if cookie.name != "_xsrf"
-        )
-        trust = {"cert_reqs": ssl.CERT_REQUIRED, "ca_certs": str(client.certificate)}
-        self.socket = websocket.create_connection(
-            address, cookie=cookies, sslopt=trust, timeout=PATIENCE, origin=client.url
-        )
+        path = f"user/{client.name}/api/kernels/{kernel_id}/channels?session_id={self.session_id}"
+        self.address = f"wss://{host}/{path}"
 
-    def send(self, code: str) -> str:
-        """Ask the kernel to run code, and do not wait; return the request's id."""
+    def send(self, code: str) -> tuple[websocket.WebSocket, str]:
+        """Ask the kernel to run code, and do not wait; return the connection and the request's id."""
+        cookies = "; ".join(f"{cookie.name}={cookie.value}" for cookie in self.client.session.cookies)
+        trust = {"cert_reqs": ssl.CERT_REQUIRED, "ca_certs": str(self.client.certificate)}
+        connection = websocket.create_connection(
+            self.address, cookie=cookies, sslopt=trust, timeout=PATIENCE, origin=self.client.url
+        )
         request = uuid.uuid4().hex
         header = {"msg_id": request, "msg_type": "execute_request", "session": self.session_id, "username": ""}
         content = {"code": code, "silent": False, "store_history": True, "user_expressions": {}, "allow_stdin": False}
@@ -152,23 +156,24 @@ class Kernel:
             "metadata": {},
             "content": content,
         }
-        self.socket.send(json.dumps(message))
-        return request
+        connection.send(json.dumps(message))
+        return connection, request
 
     def run(self, code: str) -> str:
         """Run code and return what it printed or evaluated to; an exception in the kernel fails the test."""
-        request = self.send(code)
+        connection, request = self.send(code)
         output = ""
-        while True:
-            reply = json.loads(self.socket.recv())
-            if reply["parent_header"].get("msg_id") != request:
-                continue
-            kind, content = reply["msg_type"], reply["content"]
-            if kind == "stream":
-                output += content["text"]
-            elif kind == "execute_result":
-                output += content["data"]["text/plain"]
-            elif kind == "error":
-                raise AssertionError("\n".join(content["traceback"]))
-            elif kind == "status" and content["execution_state"] == "idle":
-                return output.strip()
+        with closing(connection):
+            while True:
+                reply = json.loads(connection.recv())
+                if reply["parent_header"].get("msg_id") != request:
+                    continue
+                kind, content = reply["msg_type"], reply["content"]
+                if kind == "stream":
+                    output += content["text"]
+                elif kind == "execute_result":
+                    output += content["data"]["text/plain"]
+                elif kind == "error":
+                    raise AssertionError("\n".join(content["traceback"]))
+                elif kind == "status" and content["execution_state"] == "idle":
+                    return output.strip()

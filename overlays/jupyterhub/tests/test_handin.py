@@ -33,6 +33,12 @@ def test_teachers_group_reads_what_nobody_else_can(host, handed_in):
     assert host.run(f"{as_staff} touch {HANDIN}/week-1/x").rc != 0
 
 
+def test_teacher_collects_in_the_notebook(teacher_kernel, handed_in):
+    code = "import glob; print(open(glob.glob('handin/week-1/anna/*/solution.txt')[0]).read())"
+    assert teacher_kernel.run(code) == "answer"
+    assert "Read-only file system" in shell(teacher_kernel, "rm -r handin/week-1")
+
+
 def test_earlier_handins_are_kept(host, anna_kernel, handed_in):
     shell(anna_kernel, "echo better > solution.txt; handin week-1 solution.txt")
     contents = host.check_output(f"cat {HANDIN}/week-1/anna/*/solution.txt").split()

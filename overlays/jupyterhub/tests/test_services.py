@@ -31,6 +31,38 @@ def test_partition_tool_keeps_an_existing_partition(host, certificate):
     assert host.file("/srv/classroom/tls/cert.pem").content_string == certificate_text
 
 
+DISKS = {
+    "blank": ("true", "--empty=allow --dry-run=no --discard=no /dev/loop"),
+    "file system": ("mkfs.ext4 -q $disk", "is not blank"),
+    "swap space": ("mkswap $disk", "is not blank"),
+    "none": ("rm -f /dev/disk/by-id/*", "--empty=refuse --dry-run=no --discard=no\n"),
+}
+
+
+@pytest.mark.parametrize("content", DISKS)
+def test_no_partition_table_is_written_over_anything(host, certificate, content):
+    """Run the boot's step with a disk that only it sees and a stand-in for the tool that would write."""
+    prepare, expected = DISKS[content]
+    script = f"""
+        set -e
+        work=$(mktemp -d)
+        printf '#!/bin/sh\\n' > $work/lsblk
+        printf '#!/bin/sh\\necho repart "$@"\\n' > $work/systemd-repart
+        chmod +x $work/*
+        truncate -s 1G $work/image
+        disk=$(losetup --find --show $work/image)
+        mount -t tmpfs none /dev/disk/by-id
+        ln -s $disk /dev/disk/by-id/virtio-lichen-data
+        {prepare}
+        PATH=$work:$PATH /usr/lib/lichen/classroom-data 2>&1 || true
+        losetup --detach $disk
+        rm -r $work
+    """
+    result = host.run("unshare --mount sh -c %s", script)
+    assert expected in result.stdout, result
+    assert ("repart" in result.stdout) == (expected.startswith("--")), result
+
+
 @pytest.mark.parametrize("path", ["/srv/classroom/hub", "/srv/classroom/tls", "/run/classroom"])
 def test_secrets_are_for_root_only(host, browser, path):
     folder = host.file(path)

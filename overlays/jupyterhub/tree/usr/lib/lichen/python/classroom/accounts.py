@@ -69,7 +69,7 @@ class Accounts:
     @contextmanager
     def edit(self) -> Iterator[dict[str, Account]]:
         """Change accounts under a lock; nothing is written if the block raises."""
-        with open(self.path.with_suffix(".lock"), "w", encoding="utf-8") as lock:
+        with os.fdopen(os.open(self.path.with_suffix(".lock"), os.O_WRONLY | os.O_CREAT, 0o600), "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             accounts = self.read()
             yield accounts
@@ -92,6 +92,10 @@ class Accounts:
     def approve(self, name: str, *, approved: bool = True) -> bool:
         """Let somebody in, or shut them out again; false if there is no such account."""
         return self._change(name, approved=approved)
+
+    def promote(self, name: str) -> bool:
+        """Make somebody a teacher; false if there is no such account."""
+        return self._change(name, approved=True, admin=True)
 
     def set_password(self, name: str, password: str) -> bool:
         """Replace a password; false if there is no such account."""

@@ -45,6 +45,7 @@ def main() -> str | None:
     for command, help_text in (
         ("approve", "let a student sign in"),
         ("suspend", "shut a student out, keeping all files"),
+        ("promote", "make a student a teacher, from the next sign-in on"),
         ("remove", "remove an account; the home is set aside"),
         ("password", "set a new password, asked for or read from standard input"),
     ):
@@ -61,9 +62,11 @@ def main() -> str | None:
             return change_password(accounts, arguments.name)
         case "remove":
             return remove(accounts, arguments.name)
+        case "promote":
+            found = accounts.promote(arguments.name)
         case command:
             found = accounts.approve(arguments.name, approved=command == "approve")
-            return None if found else f"There is no account {arguments.name}."
+    return None if found else f"There is no account {arguments.name}."
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -42,19 +43,23 @@ def free_uid() -> int:
     return uid
 
 
-def make_home(name: str, *, staff: bool) -> int:
+def make_home(name: str) -> int:
     """Make a home directory, complete or not at all, and return its owner."""
     uid = free_uid()
     fresh = layout.HOMES / f".new-{name}"
     if fresh.exists():
         shutil.rmtree(fresh)
     fresh.mkdir(mode=0o700)
-    for link, target in (STAFF_LINKS if staff else LINKS).items():
-        (fresh / link).symlink_to(target)
-        os.lchown(fresh / link, uid, uid)
     os.chown(fresh, uid, uid)
     fresh.rename(home_of(name))
     return uid
+
+
+def add_links(home: Path, *, staff: bool) -> None:
+    """Put the shared folders into a home, beside whatever has such a name already. Making a link never follows one."""
+    for name, target in (STAFF_LINKS if staff else LINKS).items():
+        with suppress(FileExistsError):
+            (home / name).symlink_to(target)
 
 
 def ensure_person(name: str, *, staff: bool) -> int:
@@ -62,16 +67,17 @@ def ensure_person(name: str, *, staff: bool) -> int:
     try:
         uid = home_of(name).lstat().st_uid
     except FileNotFoundError:
-        uid = make_home(name, staff=staff)
+        uid = make_home(name)
     if not is_person(uid):
         raise RuntimeError(f"{home_of(name)} belongs to uid {uid}, which is no person of the class")
-    publish(name, uid, staff=staff)
+    add_links(home_of(name), staff=staff)
+    publish(name, uid)
     return uid
 
 
-def publish(name: str, uid: int, *, staff: bool) -> None:
+def publish(name: str, uid: int) -> None:
     """Announce user and group to nss-systemd. The account is locked: there is no login but the hub's."""
-    user = {
+    user: dict[str, str | int] = {
         "userName": name,
         "uid": uid,
         "gid": uid,
@@ -85,12 +91,6 @@ def publish(name: str, uid: int, *, staff: bool) -> None:
     USER_RECORDS.chmod(0o755)
     write_record(f"{name}.user", user, alias=f"{uid}.user")
     write_record(f"{name}.group", {"groupName": name, "gid": uid, "disposition": "regular"}, alias=f"{uid}.group")
-    membership = USER_RECORDS / f"{name}:{layout.STAFF_GROUP}.membership"
-    if staff:
-        membership.touch()
-        membership.chmod(0o644)
-    else:
-        membership.unlink(missing_ok=True)
 
 
 def write_record(file_name: str, record: Mapping[str, str | int], alias: str) -> None:
@@ -113,7 +113,7 @@ def retire(name: str) -> None:
         home.rename(layout.HOMES / f"{REMOVED}{name}-{stamp}")
         for record in (f"{uid}.user", f"{uid}.group"):
             (USER_RECORDS / record).unlink(missing_ok=True)
-    for record in (f"{name}.user", f"{name}.group", f"{name}:{layout.STAFF_GROUP}.membership"):
+    for record in (f"{name}.user", f"{name}.group"):
         (USER_RECORDS / record).unlink(missing_ok=True)
 
 

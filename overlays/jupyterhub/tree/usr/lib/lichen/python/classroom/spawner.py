@@ -27,7 +27,6 @@ HARDENING = {
     "RestrictRealtime": "yes",
     "RestrictSUIDSGID": "yes",
     "SystemCallArchitectures": "native",
-    "UMask": "0077",
     # A memory limit that can be dodged by swapping slows everybody down.
     "MemorySwapMax": "0",
     # A notebook that runs out of memory loses its kernel, not the student's whole server.
@@ -46,6 +45,9 @@ def sandbox(name: str, *, staff: bool) -> dict[str, str]:
         readable = [str(layout.HANDIN)]
     return {
         **HARDENING,
+        # What a teacher puts into the course folder is for everybody to read and for all teachers to edit.
+        "UMask": "0002" if staff else "0077",
+        "SupplementaryGroups": layout.STAFF_GROUP if staff else "",
         "TemporaryFileSystem": f"{layout.DATA}:ro",
         "BindPaths": " ".join(writable),
         "BindReadOnlyPaths": " ".join(readable),
