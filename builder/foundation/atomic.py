@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import shutil
@@ -35,23 +36,40 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def replace_folder(finished: Path, destination: Path) -> None:
-    """Rename the folder ``finished`` to ``destination``; a folder that is there already is moved aside, then removed.
+    """Rename the folder ``finished`` to ``destination``; a folder that is there already is removed.
 
-    Both lie on one file system. Between the two renames there is a moment without a folder, never one with half of it.
+    Both lie on one file system. Where that file system can exchange two names there is always one whole folder at
+    ``destination``; elsewhere there is a moment without, never one with half of it.
     """
     destination.parent.mkdir(parents=True, exist_ok=True)
-    if destination.exists():
+    if not destination.exists():
+        finished.rename(destination)
+    elif _exchange(finished, destination):
+        shutil.rmtree(finished)
+    else:
         aside = destination.with_name(f".{destination.name}.old-{os.getpid()}")
         destination.rename(aside)
         finished.rename(destination)
         shutil.rmtree(aside)
-    else:
-        finished.rename(destination)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Exchange two names in one step (renameat2(2)); False when the C library or the file system cannot."""
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return rename is not None and rename(here, os.fsencode(first), here, os.fsencode(second), exchange) == 0
 
 
 def disk_error(error: OSError, path: Path) -> LichenError:
-    """``error`` as a problem with a remedy; a full disk gets its own words."""
+    """``error`` as a problem with a remedy; a full disk gets its own words.
+
+    Args:
+        path: what was being written, for errors that name no file themselves.
+    """
+    where = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else str(path)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         remedy = "free some room: `lichen clean` shows what the cache holds and what can go"
-        return LichenError(Problem("the disk is full", str(path), os.strerror(error.errno), remedy))
-    return LichenError(Problem("cannot write", str(path), str(error), "check the path and its permissions"))
+        return LichenError(Problem("the disk is full", where, os.strerror(error.errno), remedy))
+    return LichenError(
+        Problem("cannot write", where, error.strerror or str(error), "check the path and its permissions")
+    )

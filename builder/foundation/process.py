@@ -11,6 +11,7 @@ import shlex
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,8 @@ from typing import IO
 
 from builder.foundation.errors import LichenError, Problem
 
-GRACE_SECONDS = 10.0  # between SIGTERM and SIGKILL
+GRACE_SECONDS = 10.0  # between the first SIGTERM and SIGKILL
+_AGAIN_SECONDS = 0.5  # between two SIGTERM
 
 
 @dataclass(frozen=True)
@@ -49,12 +51,24 @@ class ProcessError(LichenError):
 
 def end_group(process: subprocess.Popen[bytes] | subprocess.Popen[str]) -> None:
     """End a process started in its own session, with everything it started: TERM, then KILL."""
-    for number, patience in ((signal.SIGTERM, GRACE_SECONDS), (signal.SIGKILL, None)):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(patience)
-            return
+    deadline = time.monotonic() + GRACE_SECONDS
+    try:
+        while time.monotonic() < deadline:
+            # More than once: the first process of a new namespace hears nothing until it has set a handler.
+            _signal_group(process, signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_AGAIN_SECONDS)
+                return
+    finally:
+        # Too slow, or we are told to stop a second time; nobody is hit when all have ended.
+        if process.poll() is None:
+            _signal_group(process, signal.SIGKILL)
+            process.wait()
+
+
+def _signal_group(process: subprocess.Popen[bytes] | subprocess.Popen[str], number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
 
 
 class Runner:

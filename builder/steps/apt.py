@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import errno
 import hashlib
+import os
 import re
+import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -20,13 +23,18 @@ from urllib.parse import unquote
 
 from builder.data.lock import Deb, SuiteIndex, Use, iso_date
 from builder.data.toolchain import Suite
+from builder.foundation.atomic import disk_error
 from builder.foundation.errors import InputError, LichenError, Problem
 from builder.foundation.process import ProcessError, Runner
 
 KEYRINGS = tuple(Path(f"/usr/share/keyrings/debian-archive-keyring.{suffix}") for suffix in ("pgp", "gpg"))
+TIMEOUT_SECONDS = 20  # that apt waits for a silent mirror
+UPDATE_SECONDS = 900.0  # for all indices of one mirror; apt's own time-out does not cover every way to hang
+PROXIES = ("http_proxy", "https_proxy", "no_proxy")
 _URI = re.compile(r"^'(?P<uri>[^']+)' (?P<file>\S+) (?P<size>\d+) SHA256:(?P<sha256>[0-9a-f]{64})$")
 _UNKNOWN = re.compile(r"^E: (?:Unable to locate package (\S+)|Package '([^']+)' has no installation candidate)", re.M)
-_TIMEOUT = "20"  # seconds apt waits for a silent mirror
+_PROVIDED = r"^Package {} is a virtual package provided by:\n((?:  .*\n)+)"
+_OWN = "Lichen's own packages (builder/data/toolchain.py)"
 
 
 @dataclass(frozen=True)
@@ -54,8 +62,12 @@ class AptRoot:
         Raises:
             InputError: a package does not exist (near matches are named) or dependencies cannot be met.
         """
-        command = ["apt-get", "-y", "-o", "Acquire::ForceHash=SHA256", "--print-uris", "install", *packages]
-        return self._printed(command, use, asked_by)
+        self._require(packages, asked_by)
+        try:
+            printed = self._get("--print-uris", "install", *packages)
+        except ProcessError as error:
+            raise self._explain(error, packages, asked_by) from error
+        return self._debs(printed, use)
 
     def download(self, package: str, use: Use) -> list[Deb]:
         """The file of ``package`` alone, without what it depends on.
@@ -63,51 +75,78 @@ class AptRoot:
         Raises:
             InputError: it does not exist.
         """
-        return self._printed(
-            ["apt-get", "-o", "Acquire::ForceHash=SHA256", "--print-uris", "download", package], use, {}
-        )
+        self._require([package], {})
+        return self._debs(self._get("--print-uris", "download", package), use)
 
-    def _printed(self, command: Sequence[str], use: Use, asked_by: Mapping[str, str]) -> list[Deb]:
-        try:
-            printed = self.runner.run(command, env=self.environment)
-        except ProcessError as error:
-            raise self._explain(error, asked_by) from error
-        return [self._deb(match, use) for line in printed.stdout.splitlines() if (match := _URI.match(line))]
+    def _get(self, *arguments: str) -> str:
+        command = ["apt-get", "-y", "-o", "Acquire::ForceHash=SHA256", *arguments]
+        return self.runner.run(command, env=self.environment).stdout
+
+    def _require(self, packages: Sequence[str], asked_by: Mapping[str, str]) -> None:
+        # apt takes a name that it does not know for a regular expression (`python3.1`), or, when it ends in a minus,
+        # for a package not to install; both would go unnoticed.
+        known = set(self._names("--all-names"))
+        if unknown := [name for name in packages if not name.startswith("?") and name not in known]:
+            raise InputError(self._no_packages(unknown, asked_by))
+
+    def _names(self, *options: str) -> list[str]:
+        return self.runner.run(["apt-cache", "pkgnames", *options], env=self.environment).stdout.split()
+
+    def _debs(self, printed: str, use: Use) -> list[Deb]:
+        return [self._deb(match, use) for line in printed.splitlines() if (match := _URI.match(line))]
 
     def _deb(self, match: re.Match[str], use: Use) -> Deb:
         uri = match["uri"]
-        archive = next(name for name, base in self.bases.items() if uri.startswith(f"{base}/pool/"))
+        # apt writes file:/path for file:///path.
+        bases = {name: re.sub("^file:/+", "file:/", base) for name, base in self.bases.items()}
+        archive = next((name for name, base in bases.items() if uri.startswith(f"{base}/pool/")), None)
+        if archive is None:
+            why = "it is not in the pool/ of any archive that the suites belong to"
+            raise LichenError(Problem("apt names a file in an unknown place", uri, why, "use another mirror"))
         name, version, architecture = unquote(match["file"].removesuffix(".deb")).split("_")
         return Deb(
             name=name,
             version=version,
             architecture=architecture,
             archive=archive,
-            path=unquote(uri.removeprefix(f"{self.bases[archive]}/")),
+            path=unquote(uri.removeprefix(f"{bases[archive]}/")),
             size=int(match["size"]),
             sha256=match["sha256"],
             uses=(use,),
         )
 
-    def _explain(self, error: ProcessError, asked_by: Mapping[str, str]) -> LichenError:
-        said = error.completed.stderr
-        unknown = sorted({first or second for first, second in _UNKNOWN.findall(said)})
-        if unknown:
-            known = self.runner.run(["apt-cache", "pkgnames"], env=self.environment).stdout.split()
-            suites = ", ".join(index.suite for index in self.indices)
-            return InputError([_no_package(name, known, asked_by.get(name, ""), suites) for name in unknown])
-        told = error.completed.stdout.partition("unmet dependencies:\n")[2] or said
-        reason = "\n".join(line.strip() for line in (told + said).splitlines() if line.strip())
-        guilty = [name for name in asked_by if re.search(rf"^\s*{re.escape(name)}\s*:", told, re.M)]
-        where = "; ".join(f"{name}: {asked_by[name]}" for name in guilty)
+    def _explain(self, error: ProcessError, packages: Sequence[str], asked_by: Mapping[str, str]) -> LichenError:
+        said, printed = error.completed.stderr, error.completed.stdout
+        if unknown := sorted({first or second for first, second in _UNKNOWN.findall(said)}):
+            return InputError(self._no_packages(unknown, asked_by, printed))
+        told = printed.partition("unmet dependencies:\n")[2]
+        guilty = [name for name in packages if re.search(rf"^\s*{re.escape(name)}\s*:", told, re.M)]
+        # The package that apt complains about may only be a dependency of one that somebody asked for.
+        guilty = guilty or [name for name in packages if not self._installable(name)]
+        where = "; ".join(f"{name}: {asked_by.get(name, _OWN)}" for name in guilty)
+        reason = "\n".join(line.strip() for line in f"{told}\n{said}".splitlines() if line.strip())
         remedy = "remove or replace the package whose dependencies cannot be met"
         return InputError(Problem("apt cannot satisfy the packages' dependencies", where, reason, remedy))
 
+    def _installable(self, package: str) -> bool:
+        command = ["apt-get", "--simulate", "install", package]
+        return self.runner.run(command, env=self.environment, check=False).returncode == 0
 
-def _no_package(name: str, known: Sequence[str], where: str, suites: str) -> Problem:
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.7)
-    remedy = f"did you mean {' or '.join(near)}?" if near else "correct the name"
-    return Problem(f"there is no Debian package {name!r}", where, f"not in {suites}", remedy)
+    def _no_packages(self, names: Sequence[str], asked_by: Mapping[str, str], printed: str = "") -> list[Problem]:
+        known = self._names()
+        suites = ", ".join(index.suite for index in self.indices)
+        problems = []
+        for name in names:
+            provided = re.search(_PROVIDED.format(re.escape(name)), printed, re.M)
+            if provided:
+                near = sorted({line.split()[0] for line in provided[1].splitlines()})
+            else:
+                near = difflib.get_close_matches(name, known, n=3, cutoff=0.7)
+            why = f"in {suites} it is only a name that several provide" if provided else f"not in {suites}"
+            remedy = f"did you mean {' or '.join(near)}?" if near else "correct the name"
+            what = f"there is no Debian package {name!r}"
+            problems.append(Problem(what, asked_by.get(name, _OWN), why, remedy))
+        return problems
 
 
 @contextlib.contextmanager
@@ -127,32 +166,40 @@ def apt_root(
         accept_expired: suites whose index may be past its Valid-Until.
 
     Raises:
-        LichenError: an index cannot be fetched or verified from any mirror; names suite and reasons.
+        LichenError: an index cannot be fetched or verified from any mirror (names suite and reasons), or the disk is
+            full.
     """
     keyring = next((path for path in KEYRINGS if path.is_file()), None)
     if keyring is None:
         remedy = "apt-get install debian-archive-keyring"
-        raise LichenError(Problem("the Debian archive's keys are missing", str(KEYRINGS[-1]), "", remedy))
+        why = "without them nobody can tell whose indices a mirror has"
+        raise LichenError(Problem("the Debian archive's keys are missing", str(KEYRINGS[-1]), why, remedy))
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=f"{architecture}-") as name:
         root = Path(name)
         problems: list[Problem] = []
-        for attempt in range(max(len(mirrors[suite.archive]) for suite in suites)):
-            bases = {s.archive: _nth(mirrors[s.archive], attempt) for s in suites}
+        chosen = dict.fromkeys((suite.archive for suite in suites), 0)
+        while True:
+            bases = {archive: mirrors[archive][number].rstrip("/") for archive, number in chosen.items()}
             environment = _write_root(root, architecture, suites, bases, keyring, accept_expired)
             try:
-                runner.run(["apt-get", "update"], env=environment)
-            except ProcessError as error:
-                problems.append(_update_problem(error, suites, bases, architecture))
+                runner.run(["apt-get", "update"], env=environment, timeout=UPDATE_SECONDS)
+                indices = tuple(_index(root, suite) for suite in suites)
+            except LichenError as error:
+                if isinstance(error.__cause__, FileNotFoundError):
+                    raise  # there is no apt-get at all
+                said = _complaints(error)
+                if os.strerror(errno.ENOSPC) in said:
+                    raise disk_error(OSError(errno.ENOSPC, ""), folder) from error
+                guilty = _guilty(said, suites)
+                problems.append(_update_problem(said, guilty, bases, architecture))
+                others = {s.archive for s in guilty if chosen[s.archive] + 1 < len(mirrors[s.archive])}
+                if not others:
+                    raise LichenError(problems) from error
+                chosen.update({archive: chosen[archive] + 1 for archive in others})
                 continue
-            indices = tuple(_index(root, suite) for suite in suites)
             yield AptRoot(runner, environment, bases, indices)
             return
-        raise LichenError(problems)
-
-
-def _nth(mirrors: Sequence[str], attempt: int) -> str:
-    return mirrors[min(attempt, len(mirrors) - 1)].rstrip("/")
 
 
 def _write_root(
@@ -163,6 +210,8 @@ def _write_root(
     keyring: Path,
     accept_expired: frozenset[str],
 ) -> dict[str, str]:
+    # Nothing of a mirror that was tried before may be taken for this one's.
+    shutil.rmtree(root / "state", ignore_errors=True)
     for part in ("etc/parts", "etc/preferences.d", "state/lists/partial", "cache/archives/partial"):
         (root / part).mkdir(parents=True, exist_ok=True)
     (root / "state/status").touch()
@@ -186,20 +235,29 @@ def _write_root(
         # The root lies in a folder of the person who runs us, where apt's own user may not look.
         "APT::Sandbox::User": "root",
         "APT::Install-Recommends": "false",
+        # apt counts itself as essential, mkosi does not let it: an initrd has no apt.
+        "pkgCacheGen::ForceEssential": ",",
         # Half a set of indices must not pass as a whole one.
         "APT::Update::Error-Mode": "any",
         "Acquire::Languages": "none",
         "Acquire::Retries": "1",
-        "Acquire::http::Timeout": _TIMEOUT,
-        "Acquire::https::Timeout": _TIMEOUT,
+        # apt 2.6 waits for ever when it delays the second try of an InRelease that was cut off.
+        "Acquire::Retries::Delay": "false",
+        "Acquire::http::Timeout": TIMEOUT_SECONDS,
+        "Acquire::https::Timeout": TIMEOUT_SECONDS,
     }
     config = root / "apt.conf"
     config.write_text("".join(f'{name} "{value}";\n' for name, value in settings.items()))
-    return {"APT_CONFIG": str(config), "LC_ALL": "C", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
+    proxies = {name: value for name in PROXIES if (value := os.environ.get(name) or os.environ.get(name.upper()))}
+    return {"APT_CONFIG": str(config), "LC_ALL": "C", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **proxies}
 
 
 def _index(root: Path, suite: Suite) -> SuiteIndex:
-    (file,) = (root / "state/lists").glob(f"*_dists_{suite.name}_InRelease")
+    try:
+        (file,) = (root / "state/lists").glob(f"*_dists_{suite.name}_InRelease")
+    except ValueError as error:
+        why = f"E: the mirror has no file /dists/{suite.name}/InRelease"
+        raise LichenError(Problem("the suite has no signed index", suite.name, why)) from error
     data = file.read_bytes()
     fields: dict[str, str] = dict(re.findall(r"^(Date|Valid-Until): (.+)$", data.decode(errors="replace"), re.M))
     until = fields.get("Valid-Until")
@@ -212,28 +270,46 @@ def _index(root: Path, suite: Suite) -> SuiteIndex:
     )
 
 
-def _update_problem(
-    error: ProcessError, suites: Sequence[Suite], bases: Mapping[str, str], architecture: str
-) -> Problem:
-    said = "\n".join(line for line in error.completed.stderr.splitlines() if line[:2] in ("E:", "W:", "  "))
-    named = [s for s in suites if f"dists/{s.name}/" in said or re.search(rf"\b{re.escape(s.name)}\b", said)]
-    guilty = named or list(suites)
+def _complaints(error: LichenError) -> str:
+    """What an unsuccessful update said, without its notices."""
+    if not isinstance(error, ProcessError):
+        return "\n".join(problem.why or problem.what for problem in error.problems)
+    lines = error.completed.stderr.splitlines()
+    return "\n".join(line for line in lines if line[:2] in ("E:", "W:", "  ")) or "apt gave no reason"
+
+
+def _guilty(said: str, suites: Sequence[Suite]) -> list[Suite]:
+    """The suites that apt complains about; all of them when it names none."""
+    # As in `.../dists/trixie/InRelease` and `The repository '... trixie Release'`; trixie is not trixie-updates.
+    return [s for s in suites if re.search(rf"/dists/{s.name}/|\s{s.name} (In)?Release", said)] or list(suites)
+
+
+def _update_problem(said: str, guilty: Sequence[Suite], bases: Mapping[str, str], architecture: str) -> Problem:
     where = ", ".join(f"{suite.name} ({architecture}) at {bases[suite.archive]}" for suite in guilty)
-    return Problem("the archive's indices cannot be used", where, said or "apt gave no reason", _remedy(said, guilty))
+    return Problem("the archive's indices cannot be used", where, said, _remedy(said, guilty))
 
 
 def _remedy(said: str, guilty: Sequence[Suite]) -> str:
-    names = " ".join(suite.name for suite in guilty)
+    archives = dict.fromkeys(suite.archive for suite in guilty)
+    another = f"name another mirror with {' '.join(f'`--mirror {archive}=URL`' for archive in archives)}"
+    without = " ".join(f"--without {suite.name}" for suite in guilty)
+    # A release itself cannot be left out, only what is laid on top of it: -updates, -security.
+    leave_out = f", or lock without it: `{without}` (the lock records it)" if _all_optional(guilty) else ""
     if "is expired" in said:
-        return (
-            f"the mirror has not been refreshed: try another (--mirror), or accept it with "
-            f"`--accept-expired {names}` (the lock records it)"
-        )
-    if "unexpected size" in said or "Hash Sum mismatch" in said or "404" in said:
-        return (
-            f"the mirror's indices do not fit its InRelease: wait, try another (--mirror), or lock without it with "
-            f"`--without {names}` (the lock records it)"
-        )
-    if "NO_PUBKEY" in said or "BADSIG" in said or "not signed" in said or "Missing key" in said:
-        return "the mirror does not carry Debian's signature: use another; apt-get install debian-archive-keyring"
-    return "check the network or name another mirror with --mirror debian=URL"
+        accept = " ".join(f"--accept-expired {suite.name}" for suite in guilty)
+        return f"the mirror has not been refreshed: {another}, or accept it with `{accept}` (the lock records it)"
+    if "is not valid yet" in said:
+        return f"set this machine's clock, or {another}"
+    if re.search(r"unexpected size|Hash Sum mismatch|\b404 +Not Found", said):
+        return f"the mirror's indices do not fit its InRelease: wait and try again, {another}{leave_out}"
+    if re.search("does not have a Release file|has no file", said):
+        return f"the mirror does not have the suite: {another}{leave_out}"
+    if "NOSPLIT" in said:
+        return f"what came is no signed index; perhaps this network wants a login in a browser; else {another}"
+    if re.search("NO_PUBKEY|BADSIG|EXPKEYSIG|not signed|Missing key", said):
+        return f"this is not signed by Debian's keys: {another}; if they are outdated, upgrade debian-archive-keyring"
+    return f"check the network, or {another}"
+
+
+def _all_optional(suites: Collection[Suite]) -> bool:
+    return all("-" in suite.name for suite in suites)

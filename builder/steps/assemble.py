@@ -13,7 +13,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,23 +21,49 @@ from builder.foundation.errors import LichenError, Problem
 from builder.foundation.process import ProcessError, Runner
 from builder.foundation.progress import Progress
 
-# Mounts the tmpfs and the inputs, then becomes mkosi. Arguments: size of the tmpfs in bytes or 0, workspace,
-# number of binds, (source, target) of each, command.
+# Where mkosi finds everything, on every machine: no path of ours can reach an image, and none is too long for a socket
+# or has a blank that a tool stumbles over. The folder itself stays empty; what is seen there is mounted privately.
+_PLACE = Path("/run/lichen")
+# Mounts that, then runs mkosi. Arguments: the place, bytes of the tmpfs for the workspace or 0, number of mounts, for
+# each of them ro or rw, source, target below the place; then the command. The umask is for packages' scripts. As this
+# shell is the first process of its namespace, the kernel ends all others there before anybody hears that it has ended.
 _ENTER = """
 set -eu
-size=$1 workspace=$2 binds=$3
+trap 'exit 143' TERM
+umask 022
+place=$1 size=$2 mounts=$3
 shift 3
-mkdir -p "$workspace"
-if [ "$size" != 0 ]; then mount -t tmpfs -o "size=$size,mode=0755" lichen "$workspace"; fi
-while [ "$binds" -gt 0 ]; do
-    if [ -d "$1" ]; then mkdir -p "$2"; else mkdir -p "$(dirname "$2")"; : > "$2"; fi
-    mount --bind -o ro "$1" "$2"
-    shift 2
-    binds=$((binds - 1))
+mkdir -p "$place"
+mount -t tmpfs -o mode=0755 lichen "$place"
+while [ "$mounts" -gt 0 ]; do
+    target=$place/$3
+    if [ -d "$2" ]; then mkdir -p "$target"; else mkdir -p "$(dirname "$target")"; : > "$target"; fi
+    mount --bind -o "$1" "$2" "$target"
+    shift 3
+    mounts=$((mounts - 1))
 done
+if [ "$size" != 0 ]; then mount -t tmpfs -o "size=$size,mode=0755" lichen "$place/workspace"; fi
+cd "$place/tree"
+"$@" &
+wait "$!"
+"""
+# Ends when whoever started it is gone: it may have been killed before setpriv asked for that signal.
+_TIED = """
+[ "$PPID" = "$1" ] || exit 1
+shift
 exec "$@"
 """
+# Nothing of the person's environment can reach the image.
+_ENVIRONMENT = {
+    "HOME": str(_PLACE / "home"),
+    "LANG": "C.UTF-8",
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "PYTHONPATH": str(_PLACE / "mkosi"),
+    "TMPDIR": str(_PLACE / "home"),
+}
 _FULL = ("No space left on device", "disk is full", "Disk full", "ENOSPC")
+_SMALL_ROOT = ("in ext2 filesystem while", "Could not allocate inode")  # mke2fs, out of blocks or inodes
 _RESERVE = 1 << 30  # bytes of memory left to everything else
 
 
@@ -72,18 +98,33 @@ class Assembler:
         if os.geteuid() != 0:
             why = "mkosi mounts and changes owners of the image's files"
             raise LichenError(Problem("building needs root", "", why, "run the same command with sudo"))
-        with tempfile.TemporaryDirectory(dir=self.scratch, prefix=f"{tree.name}-") as name:
-            workspace = Path(name) / "workspace"
+        prefix = f"{tree.name}-"
+        # A process that we just ended may hold a file for a moment longer; the scratch folder goes later anyway.
+        with tempfile.TemporaryDirectory(dir=self.scratch, prefix=prefix, ignore_cleanup_errors=True) as name:
             size = self._tmpfs_size(tree.name, needed, Path(name))
-            command = [*_contained(size, workspace, output, binds), sys.executable, "-m", "mkosi"]
-            command += ["--directory", str(tree), "--output-directory", str(output), "--force"]
-            command += ["--workspace-directory", str(workspace)]
+            mounts = self._mounts(tree, output, Path(name), tools, binds)
+            command = [*_contained(size, mounts), sys.executable, "-m", "mkosi"]
+            command += ["--directory", str(_PLACE / "tree"), "--output-directory", str(_PLACE / "output"), "--force"]
+            command += ["--workspace-directory", str(_PLACE / "workspace")]
             if tools:
-                command += ["--tools-tree", str(tools)]
+                command += ["--tools-tree", str(_PLACE / "tools")]
             try:
-                self.runner.run([*command, "build"], cwd=tree, env=_environment(self.mkosi, Path(name)), log=log)
+                self.runner.run([*command, "build"], cwd=self.scratch, env=_ENVIRONMENT, log=log)
             except ProcessError as error:
-                raise _failure(error, tree.name, workspace, log) from error
+                raise _failure(error, tree.name, self.scratch.parent, log) from error
+
+    def _mounts(
+        self, tree: Path, output: Path, disk: Path, tools: Path | None, binds: Mapping[str, Path]
+    ) -> list[tuple[str, Path, str]]:
+        for name in ("home", "workspace"):
+            (disk / name).mkdir()
+        mounts = [("rw", disk / name, name) for name in ("home", "workspace")]
+        mounts += [("rw", tree, "tree"), ("rw", output, "output"), ("ro", self.mkosi, "mkosi")]
+        mounts += [("ro", tools, "tools")] if tools else []
+        mounts += [("ro", source, f"output/{name}") for name, source in binds.items()]
+        # Their files are the store's own: nothing that runs in a build may write to them.
+        mounts += [("ro", tree / name, f"tree/{name}") for name in ("packages", "wheels") if (tree / name).is_dir()]
+        return mounts
 
     def _tmpfs_size(self, name: str, needed: int, scratch: Path) -> int:
         """Bytes of tmpfs for a workspace, or 0 when it must lie on disk."""
@@ -111,50 +152,49 @@ def memory_available(meminfo: Path = Path("/proc/meminfo")) -> int:
 
 @contextlib.contextmanager
 def scratch_folder(root: Path) -> Iterator[Path]:
-    """A folder for one run below ``root``; folders of runs that were killed are swept away first."""
+    """A folder for one run below ``root``, locked while it runs; folders of runs that were killed are swept first."""
     root.mkdir(parents=True, exist_ok=True)
-    for folder in root.glob("run-*"):
-        with contextlib.suppress(OSError), (folder / ".lock").open("ab") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder)
-    folder = Path(tempfile.mkdtemp(dir=root, prefix="run-"))
-    with (folder / ".lock").open("ab") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
+    # With the door shut nobody sweeps a folder between its making and its locking.
+    with _locked_folder(root, fcntl.LOCK_EX):
+        for left in root.glob("run-*"):
+            with contextlib.suppress(OSError), _locked_folder(left, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                shutil.rmtree(left)
+        folder = Path(tempfile.mkdtemp(dir=root, prefix="run-"))
+        held = contextlib.ExitStack()
+        held.enter_context(_locked_folder(folder, fcntl.LOCK_EX))
+    with held:
         try:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _contained(size: int, workspace: Path, output: Path, binds: Mapping[str, Path]) -> list[str]:
-    words = ["setpriv", "--pdeathsig", "KILL", "--"]
+@contextlib.contextmanager
+def _locked_folder(folder: Path, how: int) -> Iterator[None]:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, how)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _contained(size: int, mounts: Sequence[tuple[str, Path, str]]) -> list[str]:
+    words = ["setpriv", "--pdeathsig", "KILL", "--", "sh", "-c", _TIED, "lichen", str(os.getpid())]
     words += ["unshare", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc", "--propagation", "private"]
-    words += ["--", "sh", "-c", _ENTER, "lichen", str(size), str(workspace), str(len(binds))]
-    for name, source in binds.items():
-        words += [str(source), str(output / name)]
-    return words
+    words += ["--", "sh", "-c", _ENTER, "lichen", str(_PLACE), str(size), str(len(mounts))]
+    return words + [str(word) for mount in mounts for word in mount]
 
 
-def _environment(mkosi: Path, home: Path) -> dict[str, str]:
-    # Nothing of the person's environment can reach the image.
-    return {
-        "HOME": str(home),
-        "LANG": "C.UTF-8",
-        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "PYTHONPATH": str(mkosi),
-        "TMPDIR": str(home),
-    }
-
-
-def _failure(error: ProcessError, name: str, workspace: Path, log: Path) -> LichenError:
+def _failure(error: ProcessError, name: str, disk: Path, log: Path) -> LichenError:
     lines = [line for line in error.completed.stdout.splitlines() if line.strip()]
     why = "\n".join(lines[-12:])
+    if any(sign in error.completed.stdout for sign in _SMALL_ROOT):
+        remedy = f"raise image.root_size in the profile, then lock and build again; the whole output is in {log}"
+        return LichenError(Problem("no room in the image's root file system", "image.root_size", why, remedy))
     if any(sign in error.completed.stdout for sign in _FULL):
-        remedy = (
-            f"free some room: `lichen clean` shows what can go; a larger image.root_size may be needed too; see {log}"
-        )
-        return LichenError(Problem(f"no room left while building {name}", str(workspace), why, remedy))
+        remedy = f"free some room: `lichen clean` shows what can go; the whole output is in {log}"
+        return LichenError(Problem(f"no room left while building {name}", str(disk), why, remedy))
     return LichenError(Problem(f"mkosi failed to build {name}", str(log), why, f"the whole output is in {log}"))
 
 

@@ -1,18 +1,17 @@
 """Kept components: ``components/NAME/KEY/``, each complete or absent, shared by concurrent builds.
 
-A folder holds the component's files and ``component.json`` (inputs, duration, size). Whoever builds a key first holds a
-kernel lock on it; others wait and find it done.
+A folder holds the component's files and ``component.json`` (inputs, duration, size). Whoever comes first builds a key;
+others wait and find it done.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
-import shutil
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,8 @@ from typing import Any
 from builder.data.plan import Component
 from builder.foundation.atomic import disk_error
 from builder.foundation.digest import canonical_json
+from builder.foundation.errors import InterruptError, Problem
+from builder.foundation.making import alone, made_anew, sweep
 
 RECORD = "component.json"
 _BLOCK = 4096
@@ -54,52 +55,58 @@ class ComponentCache:
                     newest = (made, content["inputs"])
         return newest[1] if newest else None
 
-    def provide(self, component: Component, profile: str, make: Callable[[Path], None]) -> Path:
+    def provide(
+        self,
+        component: Component,
+        profile: str,
+        make: Callable[[Path], None],
+        *,
+        waiting: Callable[[], None] = lambda: None,
+        stop: threading.Event | None = None,
+    ) -> Path:
         """The component's folder; ``make`` fills it when it is not there yet.
 
         Args:
             make: called with an empty folder on the same disk; what it leaves there is kept.
+            waiting: called once when another process is building the same component.
+            stop: set by another thread when it is no longer wanted.
 
         Raises:
             LichenError: the disk is full, or whatever ``make`` raises. Nothing half-made is kept.
+            InterruptError: ``stop`` was set before the making began.
         """
         path = self.path(component)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with self._locked(path):
+            sweep(path.parent)
+            with alone(path, waiting=waiting, stop=stop):
+                if stop and stop.is_set():
+                    raise InterruptError(Problem("stopped before it was built", str(path)))
                 if not self.has(component):
                     self._make(component, profile, make)
         except OSError as error:
             raise disk_error(error, path) from error
         return path
 
+    def remember(self, component: Component, profile: str) -> None:
+        """Note the inputs of something whose files are not kept here, so that later plans can tell what moved.
+
+        Raises:
+            LichenError: the disk is full.
+        """
+        os.utime(self.provide(component, profile, lambda folder: None) / RECORD)
+
     def _make(self, component: Component, profile: str, make: Callable[[Path], None]) -> None:
-        path = self.path(component)
-        aside = path.with_name(f".{component.key}.partial")
-        # We hold the lock of this key: what lies here was left by a build that was killed.
-        for leftover in (aside, path):
-            shutil.rmtree(leftover, ignore_errors=True)
-        aside.mkdir()
         begin = time.monotonic()
-        try:
-            make(aside)
+        with made_anew(self.path(component)) as folder:
+            make(folder)
             record = {
                 "inputs": component.inputs,
                 "profiles": [profile],
                 "seconds": round(time.monotonic() - begin, 1),
-                "size": tree_size(aside),
+                "size": tree_size(folder),
             }
-            (aside / RECORD).write_text(canonical_json(record))
-            aside.rename(path)
-        except BaseException:
-            shutil.rmtree(aside, ignore_errors=True)
-            raise
-
-    @contextlib.contextmanager
-    def _locked(self, path: Path) -> Iterator[None]:
-        with path.with_name(f".{path.name}.lock").open("ab") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX)
-            yield
+            (folder / RECORD).write_text(canonical_json(record))
 
 
 def tree_size(root: Path) -> int:

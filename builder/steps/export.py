@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from builder.data.lock import Deb, Wheel
-from builder.foundation.atomic import replace_folder
+from builder.foundation.atomic import disk_error, replace_folder
 from builder.foundation.digest import digest_bytes
 from builder.foundation.errors import LichenError, Problem
 from builder.foundation.process import ProcessError, Runner
-from builder.foundation.store import Store, storage_error
+from builder.foundation.store import Store
 
 FILE_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9+.~_-]*$")
 # Reasons why a hard link cannot be made where a copy can: other file system, too many links, links not allowed.
@@ -182,7 +182,7 @@ def _replaced(destination: Path) -> Iterator[Path]:
             yield folder
             replace_folder(folder, destination)
     except OSError as error:
-        raise storage_error(error, destination.parent) from error
+        raise disk_error(error, destination.parent) from error
 
 
 def _link(source: Path, target: Path) -> None:

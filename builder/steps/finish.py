@@ -12,9 +12,10 @@ from builder import __version__
 from builder.data.lock import Lock
 from builder.data.manifest import Artefact, Manifest
 from builder.data.recipe import Recipe
-from builder.foundation.atomic import disk_error, replace_folder
+from builder.foundation.atomic import disk_error
 from builder.foundation.digest import CHUNK
 from builder.foundation.errors import LichenError, Problem
+from builder.foundation.making import made_anew
 
 # Outputs of mkosi that are the image's artefacts, and the names they get.
 ARTEFACTS = {"image.raw": "image.raw", "image.efi": "image.efi"}
@@ -61,6 +62,8 @@ def require_installed(root: Path, lock: Lock) -> None:
 def finish_image(recipe: Recipe, lock: Lock, key: str, tools: Path, output: Path, log: Path, folder: Path) -> Manifest:
     """Turn mkosi's ``output`` into the image folder ``folder``, complete or absent.
 
+    The caller is alone with ``folder`` (:func:`builder.foundation.making.alone`).
+
     Args:
         key: the image component's key.
         tools: root of the tools tree.
@@ -69,28 +72,22 @@ def finish_image(recipe: Recipe, lock: Lock, key: str, tools: Path, output: Path
     Raises:
         LichenError: an output is missing or the disk is full; ``folder`` is untouched then.
     """
-    aside = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir()
-        artefacts: dict[str, Artefact] = {}
-        for made, name in ARTEFACTS.items():
-            if not (output / made).is_file():
-                raise LichenError(Problem(f"mkosi made no {made}", str(output), "", f"see {log}"))
-            digest, size = _move(output / made, aside / name)
-            artefacts[name] = Artefact(size=size, sha256=digest)
-        manifest = _manifest(recipe, lock, key, tools, artefacts)
-        (aside / "manifest.json").write_text(manifest.text(), encoding="utf-8")
-        (aside / "SHA256SUMS").write_text(_checksums(artefacts, manifest))
-        shutil.copyfile(log, aside / "build.log")
-        for path in aside.iterdir():
-            path.chmod(0o644)
-        replace_folder(aside, folder)
+        with made_anew(folder) as aside:
+            artefacts: dict[str, Artefact] = {}
+            for made, name in ARTEFACTS.items():
+                if not (output / made).is_file():
+                    raise LichenError(Problem(f"mkosi made no {made}", str(output), "", f"see {log}"))
+                digest, size = _move(output / made, aside / name)
+                artefacts[name] = Artefact(size=size, sha256=digest)
+            manifest = _manifest(recipe, lock, key, tools, artefacts)
+            (aside / "manifest.json").write_text(manifest.text(), encoding="utf-8")
+            (aside / "SHA256SUMS").write_text(_checksums(artefacts, manifest))
+            shutil.copyfile(log, aside / "build.log")
+            for path in aside.iterdir():
+                path.chmod(0o644)
     except OSError as error:
         raise disk_error(error, folder) from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     return manifest
 
 

@@ -7,7 +7,10 @@ fits Debian's versions, and its own words say when it does not.
 
 from __future__ import annotations
 
+import errno
+import os
 import re
+import sys
 import tempfile
 import tomllib
 import zipfile
@@ -15,32 +18,45 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import unquote, urlsplit
 
+import requests
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 from uv import find_uv_bin
 
 from builder.data.lock import Wheel
-from builder.foundation.errors import InputError, Problem
+from builder.foundation.atomic import disk_error
+from builder.foundation.errors import InputError, LichenError, Problem
 from builder.foundation.process import ProcessError, Runner
+from builder.foundation.transport import Limits, PassingError, RefusedError, get
 
 LOCAL = "debian"  # local version label of what Debian provides; no index has it
+# Settings of uv that say how to reach an index. All others could change what is chosen, so uv does not see them.
+TRANSPORT = ("UV_HTTP_", "UV_NATIVE_TLS", "UV_SYSTEM_CERTS", "UV_INSECURE_HOST", "UV_KEYRING_PROVIDER")
 
 
-def upstream_version(debian: str) -> str:
+def upstream_version(debian: str, distribution: str = "") -> str:
     """The upstream version within a Debian version: ``1:2.6.0+dfsg-7`` is ``2.6.0``.
+
+    Args:
+        distribution: what has this version, for the error.
 
     Raises:
         InputError: what remains is no Python version (PEP 440).
     """
     text = debian.partition(":")[2] or debian
     text = text.rpartition("-")[0] or text
-    text = re.sub(r"[+~.]?(dfsg|ds|repack|really).*$", "", text).replace("~", "")
+    # 2.0+really1.9 is 1.9, under a number that Debian's users upgrade to.
+    text = re.sub(r"^.*[+~.]really", "", text)
+    text = re.sub(r"[+~.]?(dfsg|ds|repack)[0-9.]*(?=$|[+~])", "", text).replace("~", "")
     try:
-        return str(Version(text))
+        # What stands behind a plus is Debian's or a snapshot's own: +git20240101, +b2.
+        return Version(text).public
     except InvalidVersion as error:
         remedy = "remove it from python.provided and require the wheel instead"
-        raise InputError(Problem(f"Debian's version {debian} is no Python version", "", str(error), remedy)) from error
+        what = f"Debian's version {debian} is no Python version"
+        raise InputError(Problem(what, distribution, str(error), remedy)) from error
 
 
 @dataclass(frozen=True)
@@ -61,40 +77,80 @@ class WheelSource:
 
 
 def resolve_wheels(
-    runner: Runner, requirements: Sequence[str], provided: Mapping[str, str], target: WheelTarget, source: WheelSource
+    runner: Runner,
+    requirements: Sequence[str],
+    provided: Mapping[str, str],
+    target: WheelTarget,
+    source: WheelSource,
+    asked_by: Mapping[str, str] | None = None,
 ) -> list[Wheel]:
     """The wheels that satisfy ``requirements`` beside what Debian packages provide.
 
     Args:
         provided: distribution name to its Debian version.
+        asked_by: for each requirement, where a person wrote it.
 
     Raises:
         InputError: uv's own reason: no such package, no wheel for the platform, or versions that do not fit.
+        LichenError: an index cannot be used.
     """
     if not requirements:
         return []
     with tempfile.TemporaryDirectory(prefix="lichen-wheels-") as name:
         folder = Path(name)
-        versions = {canonicalize_name(k): f"{upstream_version(v)}+{LOCAL}" for k, v in provided.items()}
+        versions = {canonicalize_name(k): f"{upstream_version(v, k)}+{LOCAL}" for k, v in provided.items()}
         for distribution, version in versions.items():
             _empty_wheel(folder, distribution, version)
         (folder / "requirements.in").write_text("".join(f"{line}\n" for line in requirements))
         (folder / "constraints.txt").write_text("".join(f"{k}=={v}\n" for k, v in sorted(versions.items())))
-        command: list[str | Path] = [find_uv_bin(), "pip", "compile", "requirements.in", "--quiet", "--no-config"]
-        command += ["--format", "pylock.toml", "--output-file", "pylock.toml", "--only-binary", ":all:"]
-        command += ["--python-version", target.python, "--python-platform", target.platform]
-        command += ["--constraint", "constraints.txt", "--find-links", folder, "--cache-dir", source.cache]
-        for number, index in enumerate(source.indices):
-            command += ["--extra-index-url" if number else "--index-url", index]
         try:
-            runner.run(command, cwd=folder)
+            runner.run(_command(folder, target, source), cwd=folder, env=_environment(os.environ))
         except ProcessError as error:
-            why = error.completed.stderr.strip()
-            remedy = "relax or replace the requirement; wheels are needed, nothing is compiled"
-            where = f"Python {target.python} on {target.platform}"
-            raise InputError(Problem("the Python requirements cannot be resolved", where, why, remedy)) from error
+            raise _explain(error.completed.stderr.strip(), target, source, asked_by or {}) from error
         document = tomllib.loads((folder / "pylock.toml").read_text())
     return [_wheel(entry, target.use) for entry in document["packages"] if entry["version"].partition("+")[2] != LOCAL]
+
+
+def _command(folder: Path, target: WheelTarget, source: WheelSource) -> list[str | Path]:
+    command: list[str | Path] = [find_uv_bin(), "pip", "compile", "requirements.in", "--quiet", "--no-config"]
+    command += ["--format", "pylock.toml", "--output-file", "pylock.toml", "--only-binary", ":all:"]
+    # The interpreter only runs uv's queries; without it uv would download one of the target's version.
+    command += ["--python", sys.executable, "--no-python-downloads"]
+    command += ["--python-version", target.python, "--python-platform", target.platform]
+    command += ["--constraint", "constraints.txt", "--find-links", folder, "--cache-dir", source.cache]
+    # uv asks the default index last, whatever else is named.
+    *first, last = source.indices
+    for index in first:
+        command += ["--index", index]
+    return [*command, "--default-index", last]
+
+
+def _environment(environ: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environ.items() if not name.startswith("UV_") or name.startswith(TRANSPORT)}
+
+
+def _explain(said: str, target: WheelTarget, source: WheelSource, asked_by: Mapping[str, str]) -> LichenError:
+    if os.strerror(errno.ENOSPC) in said:
+        return disk_error(OSError(errno.ENOSPC, ""), source.cache)
+    if "Failed to fetch" in said:
+        remedy = "check the network, or name another index with `--index URL`"
+        return LichenError(Problem("the index of wheels cannot be used", ", ".join(source.indices), said, remedy))
+    platform = f"Python {target.python} on {target.platform}"
+    places = [f"{line}: {place}" for line, place in asked_by.items() if _is_named(line, said)]
+    remedy = "relax or replace the requirement; wheels are needed, nothing is compiled"
+    if f"+{LOCAL}" in said:
+        remedy = f"relax or replace the requirement; a version with +{LOCAL} is that of the Debian package in the image"
+    elif re.search("no (usable )?wheels|no wheels with a matching", said):
+        remedy = "choose a version with a wheel for this platform, or take it from Debian (python.provided)"
+    return InputError(
+        Problem("the Python requirements cannot be resolved", "; ".join([*places, platform]), said, remedy)
+    )
+
+
+def _is_named(requirement: str, said: str) -> bool:
+    name = re.match(r"[A-Za-z0-9._-]*", requirement)
+    pattern = re.sub(r"[-_.]+", "[-_.]+", canonicalize_name(name[0] if name else ""))
+    return bool(pattern) and re.search(rf"(?<![\w.-]){pattern}(?![\w-])", said, re.I) is not None
 
 
 def _empty_wheel(folder: Path, distribution: str, version: str) -> None:
@@ -109,12 +165,32 @@ def _empty_wheel(folder: Path, distribution: str, version: str) -> None:
 def _wheel(entry: Mapping[str, Any], use: Literal["image", "tools"]) -> Wheel:
     # uv lists only wheels that the platform takes, the best one first.
     file = entry["wheels"][0]
-    filename = file.get("name") or file["url"].rpartition("/")[2].partition("#")[0]
+    filename = file.get("name") or unquote(urlsplit(file["url"]).path.rpartition("/")[2])
+    sha256 = file.get("hashes", {}).get("sha256")
+    if sha256 is None:
+        why = "only a file with a known hash can be locked"
+        remedy = "name another index with `--index URL`"
+        raise LichenError(Problem("the index tells no SHA-256 of a wheel", filename, why, remedy))
     return Wheel(
         name=entry["name"],
         version=entry["version"],
         filename=filename,
-        size=file["size"],
-        sha256=file["hashes"]["sha256"],
+        # Indices in plain HTML tell no sizes.
+        size=file.get("size") or _size(file["url"]),
+        sha256=sha256,
         uses=(use,),
     )
+
+
+def _size(url: str) -> int:
+    """How many bytes the server says the file has.
+
+    Raises:
+        LichenError: it does not say.
+    """
+    try:
+        with requests.Session() as session, get(session, url, {"Accept-Encoding": "identity"}, Limits()) as response:
+            return int(response.headers["Content-Length"])
+    except (RefusedError, PassingError, KeyError, ValueError) as error:
+        remedy = "name another index with `--index URL`"
+        raise LichenError(Problem("the index tells no size of a wheel", url, str(error), remedy)) from error

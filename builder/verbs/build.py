@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,8 +15,10 @@ from builder.data.manifest import Manifest, read_manifest
 from builder.data.model import size_in_bytes
 from builder.data.plan import Component, Plan
 from builder.data.recipe import Recipe
-from builder.foundation.errors import InputError, Problem
+from builder.foundation.atomic import disk_error
+from builder.foundation.errors import InputError, LichenError, Problem
 from builder.foundation.inuse import shared
+from builder.foundation.making import alone, sweep
 from builder.foundation.progress import step
 from builder.foundation.store import Store
 from builder.foundation.toolbox import Toolbox
@@ -39,7 +42,7 @@ _UNPACKED = 6
 # copies that, holes and all.
 _COPIES = 2
 _LEAST = 1 << 30  # bytes for the rest, UKI and ESP among it
-
+_POLL_SECONDS = 0.2
 
 # Components that the image is made of, and the names of their files in mkosi's output folder.
 _PARTS = {"base": "base", "initrd": "initrd.cpio.zst", "python": "python"}
@@ -63,15 +66,14 @@ def build(workbench: Workbench, name: str, architecture: str | None = None) -> B
         LichenError: a file cannot be had, there is no room, or mkosi failed.
     """
     recipe, lock = _recipe_and_lock(workbench, name, architecture)
-    plan = plan_image(workbench, recipe, lock)
     folder = workbench.project.image(lock.profile, lock.architecture, lock.digest)
-    if plan.component("image").cached:
-        return BuiltImage(folder, read_manifest(folder / "manifest.json"), rebuilt=False, seconds={})
-    with shared(workbench.cache), scratch_folder(workbench.cache.workspace) as scratch:
-        work = _Build(workbench, recipe, lock, plan, scratch)
-        work.components()
-        manifest = work.image(folder)
-    return BuiltImage(folder, manifest, rebuilt=True, seconds=dict(work.seconds))
+    if not plan_image(workbench, recipe, lock).component("image").cached:
+        with _under_way(workbench, recipe, lock) as work:
+            # Another process may have built it while we waited for our turn.
+            if not work.plan.component("image").cached:
+                work.components()
+                return BuiltImage(folder, work.image(folder), rebuilt=True, seconds=dict(work.seconds))
+    return BuiltImage(folder, read_manifest(folder / "manifest.json"), rebuilt=False, seconds={})
 
 
 def find_image(workbench: Workbench, name: str, architecture: str | None = None) -> Path:
@@ -95,13 +97,11 @@ def find_toolbox(workbench: Workbench, name: str, architecture: str | None = Non
         InputError: the profile is wrong, its lock is stale, or the tools tree is not built yet.
     """
     recipe, lock = _recipe_and_lock(workbench, name, architecture)
-    kept = ComponentCache(workbench.cache.components)
-    mkosi, tools = (plan_image(workbench, recipe, lock).component(part) for part in ("mkosi", "tools"))
-    if not (mkosi.cached and tools.cached):
-        raise InputError(
-            Problem("the tools tree is not built", str(kept.path(tools)), "", f"run `lichen build {name}`")
-        )
-    return Toolbox(kept.path(tools) / "tools", kept.path(mkosi) / MKOSI_PACKAGE)
+    box = _kept_toolbox(workbench, recipe, lock)
+    if box is None:
+        where = str(workbench.cache.components / "tools")
+        raise InputError(Problem("the tools tree is not built", where, "", f"run `lichen build {name}`"))
+    return box
 
 
 def provide_toolbox(workbench: Workbench, name: str, architecture: str | None = None) -> Toolbox:
@@ -111,9 +111,46 @@ def provide_toolbox(workbench: Workbench, name: str, architecture: str | None = 
         InputError, LichenError: as :func:`build`.
     """
     recipe, lock = _recipe_and_lock(workbench, name, architecture)
-    plan = plan_image(workbench, recipe, lock)
-    with shared(workbench.cache), scratch_folder(workbench.cache.workspace) as scratch:
-        return _Build(workbench, recipe, lock, plan, scratch).toolbox()
+    box = _kept_toolbox(workbench, recipe, lock)
+    if box is None:
+        with _under_way(workbench, recipe, lock) as work:
+            box = work.toolbox()
+    return box
+
+
+def _kept_toolbox(workbench: Workbench, recipe: Recipe, lock: Lock) -> Toolbox | None:
+    kept = ComponentCache(workbench.cache.components)
+    mkosi, tools = (plan_image(workbench, recipe, lock).component(part) for part in ("mkosi", "tools"))
+    if not (mkosi.cached and tools.cached):
+        return None
+    return Toolbox(kept.path(tools) / "tools", kept.path(mkosi) / MKOSI_PACKAGE)
+
+
+@contextlib.contextmanager
+def _under_way(workbench: Workbench, recipe: Recipe, lock: Lock) -> Iterator[_Build]:
+    """A build that has its image's folder for itself, and a log beside it that stays when the build fails."""
+    folder = workbench.project.image(lock.profile, lock.architecture, lock.digest)
+    log = folder.with_name(f"{folder.name}.log")
+    failed = False
+
+    def waiting() -> None:
+        workbench.progress.note(f"waiting for another process that builds {folder.name}")
+
+    try:
+        with shared(workbench.cache), alone(folder, waiting=waiting):
+            sweep(folder.parent)
+            with scratch_folder(workbench.cache.workspace) as scratch:
+                log.write_bytes(b"")
+                try:
+                    yield _Build(workbench, recipe, lock, plan_image(workbench, recipe, lock), scratch, log)
+                except LichenError:
+                    failed = log.stat().st_size > 0
+                    raise
+                finally:
+                    if not failed:
+                        log.unlink()
+    except OSError as error:
+        raise disk_error(error, folder) from error
 
 
 def _recipe_and_lock(workbench: Workbench, name: str, architecture: str | None) -> tuple[Recipe, Lock]:
@@ -130,16 +167,13 @@ class _Build:
     lock: Lock
     plan: Plan
     scratch: Path
+    log: Path
     seconds: dict[str, float] = field(default_factory=dict)
+    stopped: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
         self.kept = ComponentCache(self.workbench.cache.components)
         self.store = Store(self.workbench.cache.store)
-        # Beside the image, so that it is still there when the build failed.
-        folder = self.workbench.project.image(self.lock.profile, self.lock.architecture, self.lock.digest)
-        self.log = folder.with_name(f"{folder.name}.{os.getpid()}.log")
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        self.log.write_text("")
 
     def toolbox(self) -> Toolbox:
         """The tools tree, built if need be; fetches only what that takes."""
@@ -158,7 +192,11 @@ class _Build:
         def task(name: str) -> Callable[[], Path]:
             return lambda: self._provide(name, lambda folder: self._part(name, folder, box))
 
-        _together([task(name) for name in names], self.workbench.runner.end_all)
+        _together([task(name) for name in names], self._stop)
+
+    def _stop(self) -> None:
+        self.stopped.set()
+        self.workbench.runner.end_all()
 
     def image(self, folder: Path) -> Manifest:
         """The image folder, complete or absent."""
@@ -172,10 +210,10 @@ class _Build:
         self.seconds["image"] = round(time.monotonic() - begin, 1)
         begin = time.monotonic()
         with step(self.workbench.progress, "manifest and checksums"):
-            key = self.plan.component("image").key
+            key = self._component("image").key
             manifest = finish_image(self.recipe, self.lock, key, box.tree, output, self.log, folder)
-        for log in self.log.parent.glob(f"{folder.name}.*.log"):
-            log.unlink(missing_ok=True)
+        with contextlib.suppress(LichenError):  # the image is there; only later plans would tell less
+            self.kept.remember(self._component("image"), self.recipe.name)
         self.seconds["finish"] = round(time.monotonic() - begin, 1)
         return manifest
 
@@ -242,8 +280,12 @@ class _Build:
         if self._has(name):
             return self._path(name)
         begin = time.monotonic()
+
+        def waiting() -> None:
+            self.workbench.progress.note(f"waiting for another process that builds {name}")
+
         with step(self.workbench.progress, name):
-            path = self.kept.provide(self._component(name), self.recipe.name, make)
+            path = self.kept.provide(self._component(name), self.recipe.name, make, waiting=waiting, stop=self.stopped)
         self.seconds[name] = round(time.monotonic() - begin, 1)
         return path
 
@@ -254,11 +296,12 @@ def _together(tasks: Sequence[Callable[[], object]], stop: Callable[[], None]) -
         futures: list[Future[object]] = [pool.submit(task) for task in tasks]
         try:
             done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+            failed = [future for future in done if future.exception()]
+            if failed:
+                failed[0].result()
         except BaseException:
+            # Again and again: a task may be between two processes at the moment when it is told to stop.
             stop()
+            while wait(futures, _POLL_SECONDS).not_done:
+                stop()
             raise
-        failed = [future for future in done if future.exception()]
-        if failed:
-            stop()
-            wait(futures)
-            failed[0].result()

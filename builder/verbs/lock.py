@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
@@ -14,7 +14,7 @@ from builder.data.lock import Deb, Lock, SuiteIndex, Use, Wheel, read_lock
 from builder.data.profile import Architecture
 from builder.data.recipe import Recipe
 from builder.data.toolchain import Suite
-from builder.foundation.atomic import write_atomically
+from builder.foundation.atomic import disk_error, write_atomically
 from builder.foundation.digest import digest_value
 from builder.foundation.errors import InputError, Problem
 from builder.foundation.progress import step
@@ -65,20 +65,26 @@ def lock(
 
     Args:
         accept_expired: suites whose index may be past its Valid-Until; recorded in the lock.
-        without: suites to leave out, for mirrors that carry a broken index; recorded in the lock.
+        without: suites to leave out, for mirrors that carry a broken index; recorded in the lock. A current lock that
+            was made with others left out is made anew.
 
     Raises:
         InputError: the profile is wrong, a package does not exist, or dependencies cannot be met.
-        LichenError: a mirror cannot be used.
+        LichenError: a mirror cannot be used, or the disk is full.
     """
     recipe, wanted = _wanted(workbench, name, architecture)
+    _require_suites(recipe, accept_expired, without)
     path = workbench.project.lock(name, wanted)
     old = _old_lock(path)
     resolution = _resolution(recipe, wanted)
-    if old and old.resolution == resolution and not upgrade:
+    same_suites = old is not None and (not without or without == set(old.without))
+    if old and old.resolution == resolution and same_suites and not upgrade:
         new = old.model_copy(update={"recipe": recipe.digest()})
     else:
-        new = _resolve(workbench, recipe, wanted, resolution, accept_expired, without)
+        try:
+            new = _resolve(workbench, recipe, wanted, resolution, accept_expired, without)
+        except OSError as error:
+            raise disk_error(error, workbench.cache.root) from error
     changed = old is None or new.text() != old.text()
     if changed:
         write_atomically(path, new.text())
@@ -98,8 +104,12 @@ def check_lock(workbench: Workbench, name: str, architecture: str | None = None)
 def current_lock(workbench: Workbench, recipe: Recipe, architecture: Architecture) -> Lock:
     """As :func:`check_lock`, for a recipe that is loaded already."""
     path = workbench.project.lock(recipe.name, architecture)
-    found = read_lock(path)
-    command = f"lichen lock {recipe.name} --architecture {architecture}"
+    default = architecture == recipe.require_architecture(None)
+    command = f"lichen lock {recipe.name}" if default else f"lichen lock {recipe.name} --architecture {architecture}"
+    try:
+        found = read_lock(path)
+    except InputError as error:
+        raise InputError([replace(problem, remedy=f"run `{command}`") for problem in error.problems]) from error
     if found.resolution != _resolution(recipe, architecture):
         why = "packages, Python requirements, suites or tools changed since it was made"
         raise InputError(Problem("the lock is stale", str(path), why, f"run `{command}` and review the diff"))
@@ -112,6 +122,28 @@ def current_lock(workbench: Workbench, recipe: Recipe, architecture: Architectur
 def _wanted(workbench: Workbench, name: str, architecture: str | None) -> tuple[Recipe, Architecture]:
     recipe = load_buildable(workbench.project, name)
     return recipe, recipe.require_architecture(architecture)
+
+
+def _require_suites(recipe: Recipe, accept_expired: frozenset[str], without: frozenset[str]) -> None:
+    release, *optional = (suite.name for suite in toolchain.release_suites(recipe.profile.suite))
+    known = {"--without": optional, "--accept-expired": [release, *optional, toolchain.MKOSI_SUITE.name]}
+    given = {"--without": without, "--accept-expired": accept_expired}
+    why = {
+        "--without": "only what is laid on top of the release can be left out",
+        "--accept-expired": "no version is chosen from it",
+    }
+    problems = [
+        Problem(
+            f"{option} does not apply to the suite {name!r}",
+            recipe.name,
+            why[option],
+            f"choose from {', '.join(names)}",
+        )
+        for option, names in known.items()
+        for name in sorted(given[option].difference(names))
+    ]
+    if problems:
+        raise InputError(problems)
 
 
 def _old_lock(path: Path) -> Lock | None:
@@ -177,7 +209,9 @@ def _resolve_debs(
     suites: Sequence[Suite],
     accept_expired: frozenset[str],
 ) -> tuple[list[Deb], list[SuiteIndex]]:
-    mirrors = debian_mirrors(workbench.runner, workbench.mirrors)
+    assembler = [toolchain.MKOSI_SUITE]
+    archives = sorted({suite.archive for suite in (*suites, *assembler)})
+    mirrors = debian_mirrors(workbench.runner, workbench.mirrors, archives)
     packages = _packages(recipe)
     asked_by = _asked_by(recipe)
     native = toolchain.BUILD_ARCHITECTURE
@@ -193,7 +227,6 @@ def _resolve_debs(
             for use in wanted:
                 debs += root.resolve(packages[use], use, asked_by if use == "image" else {})
             indices += [index for index in root.indices if index not in indices]
-    assembler = [toolchain.MKOSI_SUITE]
     with (
         step(workbench.progress, "resolving mkosi"),
         apt_root(workbench.runner, workbench.cache.apt, native, assembler, mirrors, accept_expired) as root,
@@ -214,10 +247,31 @@ def _resolve_wheels(
     target = WheelTarget(toolchain.PYTHON_VERSIONS[recipe.profile.suite], platforms[architecture], "image")
     native = WheelTarget(target.python, platforms[toolchain.BUILD_ARCHITECTURE], "tools")
     source = WheelSource(wheel_index(workbench.runner, workbench.indices), workbench.cache.uv)
-    provided = {distribution: versions[package] for distribution, package in recipe.provided.items()}
+    provided = _provided(recipe, versions)
+    asked_by = {
+        line: str(item.folder / "overlay.yaml") for item in recipe.overlays for line in item.overlay.python.requirements
+    }
     with step(workbench.progress, "resolving wheels"):
-        wheels = resolve_wheels(workbench.runner, recipe.requirements, provided, target, source)
+        wheels = resolve_wheels(workbench.runner, recipe.requirements, provided, target, source, asked_by)
         return wheels + resolve_wheels(workbench.runner, [f"uv=={metadata.version('uv')}"], {}, native, source)
+
+
+def _provided(recipe: Recipe, versions: Mapping[str, str]) -> dict[str, str]:
+    """Distribution name to the version of the Debian package that provides it."""
+    asked_by = _asked_by(recipe)
+    problems = [
+        Problem(
+            f"{package!r} is no Debian package of its own",
+            asked_by[package],
+            "it is only a name that another provides, and has no version",
+            f"name the package itself as what provides {distribution}",
+        )
+        for distribution, package in recipe.provided.items()
+        if package not in versions
+    ]
+    if problems:
+        raise InputError(problems)
+    return {distribution: versions[package] for distribution, package in recipe.provided.items()}
 
 
 def _asked_by(recipe: Recipe) -> dict[str, str]:

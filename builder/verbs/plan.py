@@ -38,12 +38,10 @@ def plan_image(workbench: Workbench, recipe: Recipe, lock: Lock) -> Plan:
     components = []
     for component in image_components(recipe, lock):
         if component.name == "image":
-            kept = _built_image(workbench.project, lock)
-            cached = kept == component.key
-            stale: tuple[str, ...] = () if cached or kept is None else ("what the finished image was made of changed",)
+            cached = _built_image(workbench.project, lock) == component.key
         else:
             cached = cache.has(component)
-            stale = () if cached else tuple(_moved(cache.newest_inputs(component.name, recipe.name), component.inputs))
+        stale = () if cached else tuple(_moved(cache.newest_inputs(component.name, recipe.name), component.inputs))
         components.append(component.model_copy(update={"cached": cached, "stale": stale}))
     return Plan(profile=recipe.name, architecture=lock.architecture, lock=lock.digest, components=tuple(components))
 
@@ -61,7 +59,10 @@ def image_components(recipe: Recipe, lock: Lock) -> tuple[Component, ...]:
         wheels = digest_value([wheel.sha256 for wheel in lock.wheels])
         components.append(_component("python", recipe, lock, {**common, "wheels": wheels}))
         parts["python"] = components[-1].key
-    return (*components, _component("image", recipe, lock, parts))
+    # File by file, so that the plan can tell which one moved.
+    files = {path: digest_value(file.identity()) for path, file in component_tree("image", recipe, lock).items()}
+    image = Component(name="image", inputs={**parts, **files, "assembly": ASSEMBLY})
+    return (*components, image)
 
 
 def _component(name: str, recipe: Recipe, lock: Lock, inputs: Mapping[str, str]) -> Component:
@@ -82,8 +83,11 @@ def _moved(old: Mapping[str, str] | None, new: Mapping[str, str]) -> Iterator[st
 
 
 def _built_image(project: Project, lock: Lock) -> str | None:
-    """Key of the finished image for this lock, or None."""
+    """Key of the finished image for this lock, or None when there is none or a file of it is gone."""
+    folder = project.image(lock.profile, lock.architecture, lock.digest)
     try:
-        return read_manifest(project.image(lock.profile, lock.architecture, lock.digest) / "manifest.json").image
-    except InputError:
+        manifest = read_manifest(folder / "manifest.json")
+        whole = all((folder / name).stat().st_size == item.size for name, item in manifest.artefacts.items())
+    except (InputError, OSError):
         return None
+    return manifest.image if whole else None

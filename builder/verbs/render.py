@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
+import contextlib
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
-from builder.foundation.atomic import replace_folder
+from builder.data.lock import Lock
+from builder.foundation.atomic import disk_error
 from builder.foundation.errors import InputError, Problem
+from builder.foundation.making import alone, made_anew
 from builder.foundation.store import Store
 from builder.foundation.workbench import Workbench
 from builder.steps.export import export_repository, export_wheels
@@ -17,7 +20,7 @@ from builder.steps.profiles import load_buildable
 from builder.steps.render import rendered_tree, write_tree
 from builder.verbs.lock import current_lock
 
-MARK = "mkosi.conf"
+MARK = "# Written by Lichen"  # how mkosi.conf of a rendered tree begins
 
 
 def render(
@@ -41,26 +44,45 @@ def render(
     lock = current_lock(workbench, recipe, recipe.require_architecture(architecture))
     tree = rendered_tree(recipe, lock)
     destination = destination.absolute()
-    if destination.exists() and not (destination / MARK).is_file() and any(destination.iterdir()):
-        why = "it is not empty and not an earlier rendered tree"
-        raise InputError(Problem("will not overwrite the folder", str(destination), why, "name another folder"))
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(dir=destination.parent, prefix=f".{destination.name}."))
-    try:
-        aside.chmod(0o755)
-        write_tree(tree, aside)
+    with _told(destination):
+        _require_ours(destination)
+    with _told(destination), alone(destination), made_anew(destination) as folder:
+        write_tree(tree, folder)
+        folder.chmod(0o755)
         if packages:
-            store = Store(workbench.cache.store)
-            sources = Sources(
-                debian_mirrors(workbench.runner, workbench.mirrors), wheel_index(workbench.runner, workbench.indices)
-            )
-            fetch(store, [*lock.debs, *lock.wheels], sources, workbench.progress)
-            image = [deb for deb in lock.debs if {"image", "initrd"} & set(deb.uses)]
-            for debs, folder in ((image, aside / "packages"), (lock.used_by("tools"), aside / "tools" / "packages")):
-                export_repository(store, debs, folder, recipe.profile.suite, workbench.runner, lock.source_date_epoch)
-            export_wheels(store, lock.wheels, aside / "wheels")
-        replace_folder(aside, destination)
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise
+            _export(workbench, recipe.profile.suite, lock, folder)
     return destination
+
+
+def _require_ours(destination: Path) -> None:
+    """Refuse to replace anything but an empty folder or an earlier rendered tree."""
+    if destination.is_dir():
+        mark = destination / "mkosi.conf"
+        if not any(destination.iterdir()) or (mark.is_file() and mark.read_bytes().startswith(MARK.encode())):
+            return
+        why = "it is not empty and not an earlier rendered tree"
+    elif os.path.lexists(destination):
+        why = "it is not a folder"
+    else:
+        return
+    raise InputError(Problem("will not overwrite what is there", str(destination), why, "name another folder"))
+
+
+def _export(workbench: Workbench, suite: str, lock: Lock, folder: Path) -> None:
+    """The packages and wheels that plain mkosi needs, fetched when the store has not got them."""
+    store = Store(workbench.cache.store)
+    mirrors = debian_mirrors(workbench.runner, workbench.mirrors)
+    sources = Sources(mirrors, wheel_index(workbench.runner, workbench.indices))
+    fetch(store, [*lock.debs, *lock.wheels], sources, workbench.progress)
+    image = [deb for deb in lock.debs if {"image", "initrd"} & set(deb.uses)]
+    for debs, place in ((image, folder / "packages"), (lock.used_by("tools"), folder / "tools" / "packages")):
+        export_repository(store, debs, place, suite, workbench.runner, lock.source_date_epoch)
+    export_wheels(store, lock.wheels, folder / "wheels")
+
+
+@contextlib.contextmanager
+def _told(destination: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise disk_error(error, destination) from error

@@ -27,6 +27,7 @@ class Request:
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # or every answer waits for the client's delayed acknowledgement of its header
     mirror: Mirror
 
     def do_GET(self) -> None:
@@ -64,7 +65,10 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(body) if length is None else length))
         self.end_headers()
-        self.wfile.write(body)
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    do_HEAD = do_GET  # noqa: N815 (the name that http.server wants)
 
     def log_message(self, *_: Any) -> None:
         pass

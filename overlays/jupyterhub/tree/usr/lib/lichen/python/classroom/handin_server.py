@@ -80,7 +80,8 @@ def unpack(stream: IO[bytes], folder: Path, limit: int) -> tuple[int, int]:
                 if count > MOST_FILES or total > limit:
                     raise Refused(f"A hand-in has at most {MOST_FILES} files and {limit // 2**20} MB.")
                 content = archive.extractfile(member)
-                assert content is not None  # it is a regular file
+                if content is None:  # not for a regular file; tarfile's types do not know
+                    raise Refused(f"{member.name!r} cannot be read.")
                 store_file(content, folder / safe_path(member.name))
     except (tarfile.TarError, FileExistsError, NotADirectoryError, ValueError) as error:
         raise Refused(f"The archive is damaged: {error}") from error

@@ -1,0 +1,97 @@
+"""A finished image folder, and what a change makes anew."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from builder.data.lock import Lock, read_lock
+from builder.data.manifest import read_manifest
+from builder.data.recipe import Recipe
+from builder.steps.render import RenderedFile, Tree, component_tree
+from builder.verbs.build import build, find_image
+from builder.verbs.plan import make_plan
+from tests.build.conftest import Built, MakeBench
+
+NETWORK = "tree/usr/lib/systemd/network/80-ethernet-dhcp.network"
+
+
+def test_folder_is_complete(built: Built) -> None:
+    folder = built.image.folder
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"image.raw", "image.efi", "manifest.json", "SHA256SUMS", "build.log"}
+    subprocess.run(["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=folder, check=True)
+    listed = {line.split()[1] for line in built.sums.splitlines()}
+    assert listed == names - {"SHA256SUMS", "build.log"}
+    assert "Generating unified kernel image" in (folder / "build.log").read_text()
+    # Nothing else is left beside it.
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+def test_manifest_tells_what_the_lock_says(built: Built) -> None:
+    lock = read_lock(built.project.lock("small", "amd64"))
+    manifest = read_manifest(built.image.folder / "manifest.json")
+    assert manifest == built.image.manifest
+    assert manifest.lock == lock.digest
+    assert manifest.source_date_epoch == lock.source_date_epoch
+    assert manifest.packages == tuple(deb for deb in lock.debs if {"image", "initrd"} & set(deb.uses))
+    assert (manifest.profile, manifest.hostname, manifest.ports) == ("small", "small", (22,))
+    assert manifest.kernel.endswith("-cloud-amd64")
+    assert manifest.tools["mkosi"].startswith("27")
+    for name, artefact in manifest.artefacts.items():
+        assert (built.image.folder / name).stat().st_size == artefact.size
+
+
+def test_nothing_is_built_when_nothing_changed(bench: MakeBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = bench()
+    first = build(made.workbench, "small")
+    assert first.rebuilt
+    # Not even a process is started.
+    monkeypatch.setattr("builder.foundation.process.subprocess.Popen", None)
+    second = build(made.workbench, "small")
+    assert (second.folder, second.manifest, second.rebuilt, second.seconds) == (
+        first.folder,
+        first.manifest,
+        False,
+        {},
+    )
+    assert find_image(made.workbench, "small") == first.folder
+    (first.folder / "image.raw").unlink()
+    assert not make_plan(made.workbench, "small").component("image").cached
+
+
+def test_edited_overlay_file_makes_the_image_alone_anew(bench: MakeBench) -> None:
+    made = bench()
+    first = build(made.workbench, "small")
+    edited = made.project.overlays / "base-system" / NETWORK
+    edited.write_text(edited.read_text() + "# edited\n")
+    made.relock()
+    plan = make_plan(made.workbench, "small")
+    assert [item.name for item in plan.components if not item.cached] == ["image"]
+    (why,) = plan.component("image").stale
+    assert why.startswith("extra/usr/lib/systemd/network/80-ethernet-dhcp.network: ")
+    made.told.steps.clear()
+    second = build(made.workbench, "small")
+    assert made.told.steps == ["image", "manifest and checksums"]
+    assert second.folder != first.folder
+    changed = second.manifest.artefacts["image.raw"].sha256 != first.manifest.artefacts["image.raw"].sha256
+    same = second.manifest.artefacts["image.efi"].sha256 == first.manifest.artefacts["image.efi"].sha256
+    assert changed
+    assert same
+    assert read_manifest(first.folder / "manifest.json") == first.manifest
+
+
+def test_packages_cannot_be_written_to(bench: MakeBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The packages and wheels that a build sees are the store's own files, under other names."""
+    real = component_tree
+
+    def trying(name: str, recipe: Recipe, lock: Lock) -> Tree:
+        tree = real(name, recipe, lock)
+        tree["image.finalize"] = RenderedFile(b'#!/bin/sh\n! touch "$SRCDIR/packages/dists"\n', 0o755)
+        return tree
+
+    monkeypatch.setattr("builder.verbs.build.component_tree", trying)
+    made = bench()
+    build(made.workbench, "small")
+    assert "Read-only file system" in (made.image / "build.log").read_text()
