@@ -6,6 +6,7 @@ the next run too.
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -27,6 +28,16 @@ image: {hostname: small, root_size: 1536M}
 kernel: {package: linux-image-cloud-amd64, command_line: [console=ttyS0]}
 overlays: [base-system, ssh]
 """
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    told = "write the golden files anew instead of only comparing (ci/golden does it)"
+    parser.addoption("--refresh-golden", action="store_true", help=told)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--refresh-golden"):
+        os.environ["LICHEN_REFRESH_GOLDEN"] = "1"
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,13 @@
 """Read URLs over HTTP or from files, and tell two kinds of failure apart: final ones and those that may pass.
 
-Proxies and certificates come from the environment, the way requests reads it.
+Proxies come from the environment, the way requests reads it. Trusted are the machine's certificates, as for apt, pip
+and uv: ``REQUESTS_CA_BUNDLE``, ``SSL_CERT_FILE``, the system's bundle, and only without any that of requests itself.
 """
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,12 +39,25 @@ class Limits:
     pause: float = 1
 
 
+# Debian's ca-certificates writes it, with what an administrator added.
+SYSTEM_CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
+_VERIFY = re.compile(r"(?<=certificate verify failed: )[^(]+")
+
+
 class RefusedError(Exception):
     """The mirror does not have the file; asking again would not help."""
 
 
 class PassingError(Exception):
     """The mirror did not answer properly; it may when asked again."""
+
+
+def open_session() -> requests.Session:
+    """A session that trusts the certificates this machine trusts."""
+    session = requests.Session()
+    named = [os.environ.get("SSL_CERT_FILE"), SYSTEM_CERTIFICATES]
+    session.verify = next((path for path in named if path and Path(path).is_file()), True)
+    return session
 
 
 def get(session: requests.Session, url: str, headers: Mapping[str, str], limits: Limits) -> requests.Response:
@@ -98,7 +114,8 @@ def starts_at(response: requests.Response, offset: int) -> bool:
 def _failure(error: requests.RequestException, limits: Limits) -> Exception:
     """The failure of a connection in a few words; requests' own ones repeat the URL and its inner classes."""
     if isinstance(error, requests.exceptions.SSLError):
-        return RefusedError(f"its certificate is not accepted: {error}")
+        told = _VERIFY.search(str(error))
+        return RefusedError(f"its certificate is not accepted: {told[0].strip() if told else error}")
     if isinstance(error, requests.ConnectTimeout):
         return PassingError(f"no connection within {limits.connect:g} s")
     if isinstance(error, requests.Timeout) or "timed out" in str(error):

@@ -24,7 +24,16 @@ from builder.data.wheelindex import html_links, json_links
 from builder.foundation.errors import InputError, LichenError, Problem
 from builder.foundation.progress import Progress, step
 from builder.foundation.store import MissingObjectError, Partial, Store, WrongContentError, room_error, storage_error
-from builder.foundation.transport import Limits, PassingError, RefusedError, chunks, file_chunks, get, starts_at
+from builder.foundation.transport import (
+    Limits,
+    PassingError,
+    RefusedError,
+    chunks,
+    file_chunks,
+    get,
+    open_session,
+    starts_at,
+)
 
 STEP = "download"
 INDEX_PAGE_LIMIT = 64 << 20  # bytes; the largest pages of public indexes have some 20 MB
@@ -221,7 +230,7 @@ class _Downloads:
 
     def _work(self, waiting: queue.SimpleQueue[Wanted]) -> None:
         try:
-            with requests.Session() as session:
+            with open_session() as session:
                 while not self.stop.is_set():
                     self._bring(session, waiting.get_nowait())
         except queue.Empty:

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
-import requests
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 from uv import find_uv_bin
@@ -29,7 +28,7 @@ from builder.data.lock import Wheel
 from builder.foundation.atomic import disk_error
 from builder.foundation.errors import InputError, LichenError, Problem
 from builder.foundation.process import ProcessError, Runner
-from builder.foundation.transport import Limits, PassingError, RefusedError, get
+from builder.foundation.transport import Limits, PassingError, RefusedError, get, open_session
 
 LOCAL = "debian"  # local version label of what Debian provides; no index has it
 # Settings of uv that say how to reach an index. All others could change what is chosen, so uv does not see them.
@@ -112,7 +111,8 @@ def resolve_wheels(
 
 
 def _command(folder: Path, target: WheelTarget, source: WheelSource) -> list[str | Path]:
-    command: list[str | Path] = [find_uv_bin(), "pip", "compile", "requirements.in", "--quiet", "--no-config"]
+    command: list[str | Path] = [find_uv_bin(), "pip", "compile", "requirements.in", "--quiet"]
+    command += ["--no-config", "--system-certs"]
     command += ["--format", "pylock.toml", "--output-file", "pylock.toml", "--only-binary", ":all:"]
     # The interpreter only runs uv's queries; without it uv would download one of the target's version.
     command += ["--python", sys.executable, "--no-python-downloads"]
@@ -189,7 +189,7 @@ def _size(url: str) -> int:
         LichenError: it does not say.
     """
     try:
-        with requests.Session() as session, get(session, url, {"Accept-Encoding": "identity"}, Limits()) as response:
+        with open_session() as session, get(session, url, {"Accept-Encoding": "identity"}, Limits()) as response:
             return int(response.headers["Content-Length"])
     except (RefusedError, PassingError, KeyError, ValueError) as error:
         remedy = "name another index with `--index URL`"

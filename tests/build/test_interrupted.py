@@ -19,6 +19,7 @@ from builder.verbs.build import build
 from tests.build.bench import Bench, lend, processes_at, wait_until
 from tests.build.conftest import Built, MakeBench
 
+MKOSI_ENDS = " size is "
 NOBODY = "small_amd64_000000000000"
 
 
@@ -70,6 +71,8 @@ def test_killed_and_interrupted(bench: MakeBench, built: Built, cache: Cache, tm
     assert killed.returncode == -signal.SIGKILL
     wait_until(lambda: not processes_at(tmp_path))
     assert made.leftovers() != []
+    # They were ended, they did not go on to the end.
+    assert (MKOSI_ENDS in made.log.read_text()) == (moment == "finish")
 
     for number in (signal.SIGINT, signal.SIGTERM):
         stopped = stop(made, number, reached)

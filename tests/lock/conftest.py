@@ -35,6 +35,8 @@ def _quiet_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UV_HTTP_RETRIES", "0")
     monkeypatch.setenv("UV_HTTP_TIMEOUT", "1")
     monkeypatch.setattr("builder.steps.apt.TIMEOUT_SECONDS", 1)
+    # A bug must not hang the tests; apt itself needs less than one second here.
+    monkeypatch.setattr("builder.steps.apt.UPDATE_SECONDS", 30.0)
     (tmp_path / "scratch").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
 

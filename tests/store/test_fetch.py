@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from builder.data.lock import Deb
+from builder.foundation import transport
 from builder.foundation.errors import InputError, LichenError
 from builder.foundation.store import Store
 from builder.foundation.transport import Limits
@@ -212,3 +213,18 @@ def test_folder_serves_as_mirror(store: Store, tmp_path: Path) -> None:
     path.unlink()
     with pytest.raises(LichenError, match="No such file or directory"):
         fetch(store, [deb], sources, Recorder(), QUICK)
+
+
+def test_session_trusts_what_the_machine_trusts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An administrator's own authority, added to the system's bundle, holds for downloads as it does for apt."""
+    bundle, named = tmp_path / "system.crt", tmp_path / "named.crt"
+    for path in (bundle, named):
+        path.touch()
+    monkeypatch.setattr(transport, "SYSTEM_CERTIFICATES", str(bundle))
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    assert transport.open_session().verify == str(bundle)
+    monkeypatch.setenv("SSL_CERT_FILE", str(named))
+    assert transport.open_session().verify == str(named)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "missing"))
+    bundle.unlink()
+    assert transport.open_session().verify is True

@@ -1,0 +1,157 @@
+"""Keys of components: stable, and moved by exactly what decides their bytes. Pure: nothing is built."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from builder.data.lock import Deb, Lock, Use, Wheel
+from builder.steps.profiles import load_buildable
+from builder.verbs.plan import image_components, plan_image
+from tests.profiles.sample import Sample
+
+EVERYTHING = {"mkosi", "tools", "base", "initrd", "python", "image"}
+
+
+def deb(name: str, *uses: Use, content: str = "0") -> Deb:
+    digest = (content * 64)[:64]
+    path = f"pool/{name}.deb"
+    return Deb(
+        name=name, version="1", architecture="amd64", archive="debian", path=path, size=1, sha256=digest, uses=uses
+    )
+
+
+def wheel(content: str = "0") -> Wheel:
+    return Wheel(name="torch", version="1", filename="torch-1.whl", size=1, sha256=content * 64, uses=("image",))
+
+
+DEBS = (
+    deb("bash", "image", "initrd", "tools", content="1"),
+    deb("mkosi", "mkosi", content="2"),
+    deb("nano", "image", content="3"),
+    deb("qemu", "tools", content="4"),
+    deb("udev", "initrd", content="5"),
+)
+LOCK = Lock(
+    profile="small",
+    architecture="amd64",
+    recipe="0" * 64,
+    resolution="0" * 64,
+    source_date_epoch=1_700_000_000,
+    suites=(),
+    debs=DEBS,
+    wheels=(wheel(),),
+)
+
+
+@pytest.fixture
+def sample(tmp_path: Path) -> Sample:
+    return Sample(tmp_path / "project")
+
+
+def keys(sample: Sample, lock: Lock = LOCK) -> dict[str, str]:
+    return {item.name: item.key for item in image_components(load_buildable(sample.project, "small"), lock)}
+
+
+def moved(before: dict[str, str], after: dict[str, str]) -> set[str]:
+    return {name for name in {*before, *after} if before.get(name) != after.get(name)}
+
+
+def with_debs(changed: Deb) -> Lock:
+    return LOCK.model_copy(update={"debs": tuple(changed if item.name == changed.name else item for item in DEBS)})
+
+
+def test_keys_are_stable(sample: Sample, tmp_path: Path) -> None:
+    assert keys(sample) == keys(sample)
+    assert keys(sample) == keys(Sample(tmp_path / "elsewhere"))
+    assert [*keys(sample)] == ["mkosi", "tools", "base", "initrd", "python", "image"]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("nano", {"base", "image"}),
+        ("udev", {"initrd", "image"}),
+        ("bash", EVERYTHING - {"mkosi"}),
+        ("qemu", EVERYTHING - {"mkosi"}),
+        ("mkosi", EVERYTHING),
+    ],
+)
+def test_new_version_of_a_package(sample: Sample, name: str, expected: set[str]) -> None:
+    (old,) = (item for item in DEBS if item.name == name)
+    new = old.model_copy(update={"version": "2", "sha256": "f" * 64})
+    assert moved(keys(sample), keys(sample, with_debs(new))) == expected
+
+
+def test_where_a_package_lies_is_not_an_input(sample: Sample) -> None:
+    (old,) = (item for item in DEBS if item.name == "nano")
+    new = old.model_copy(update={"path": "pool/elsewhere.deb", "archive": "debian-security"})
+    assert moved(keys(sample), keys(sample, with_debs(new))) == set()
+
+
+def test_new_wheel(sample: Sample) -> None:
+    assert moved(keys(sample), keys(sample, LOCK.model_copy(update={"wheels": (wheel("f"),)}))) == {"python", "image"}
+
+
+def test_no_wheels(sample: Sample) -> None:
+    assert moved(keys(sample), keys(sample, LOCK.model_copy(update={"wheels": ()}))) == {"python", "image"}
+
+
+def test_epoch(sample: Sample) -> None:
+    later = LOCK.model_copy(update={"source_date_epoch": LOCK.source_date_epoch + 1})
+    assert moved(keys(sample), keys(sample, later)) == EVERYTHING - {"mkosi"}
+
+
+def test_digests_of_recipe_and_resolution_are_no_inputs(sample: Sample) -> None:
+    stamped = LOCK.model_copy(update={"recipe": "f" * 64, "resolution": "f" * 64})
+    assert moved(keys(sample), keys(sample, stamped)) == set()
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "expected"),
+    [
+        ("profiles/small.yaml", "title: Hello", "title: Welcome", {"image"}),
+        ("profiles/small.yaml", "hostname: small", "hostname: other", {"image"}),
+        ("profiles/base.yaml", "[quiet]", "[quiet, splash]", {"image"}),
+        ("overlays/core/tree/etc/secret", "hidden", "shown", {"image"}),
+        ("overlays/core/overlay.yaml", '"0600"', '"0640"', {"image"}),
+        ("overlays/core/overlay.yaml", "[a.service]", "[b.service]", {"image"}),
+        ("profiles/small.yaml", "[vim, less]", "[vim]", set()),  # the ground has it too
+        ("profiles/small.yaml", "[vim, less]", "[vim, less, joe]", {"base", "image"}),
+        ("profiles/small.yaml", "a small image", "a little image", set()),
+    ],
+)
+def test_change_of_the_recipe(sample: Sample, file: str, old: str, new: str, expected: set[str]) -> None:
+    before = keys(sample)
+    sample.swap(file, old, new)
+    assert moved(before, keys(sample)) == expected
+
+
+def test_checkout_is_no_input(sample: Sample) -> None:
+    """Git keeps the executable bit alone."""
+    before = keys(sample)
+    file = sample.root / "overlays/core/tree/etc/secret"
+    index = sample.root / "overlays/web/tree/var/www/index.html.j2"
+    file.chmod(0o600)
+    index.chmod(0o640)
+    assert keys(sample) == before
+    index.chmod(0o755)
+    assert moved(before, keys(sample)) == {"image"}
+
+
+def test_plan_of_an_empty_cache(sample: Sample) -> None:
+    plan = plan_image(sample.workbench(), load_buildable(sample.project, "small"), LOCK)
+    assert not any(item.cached or item.stale for item in plan.components)
+    document = plan.as_dict()
+    assert (document["profile"], document["architecture"], document["lock"]) == ("small", "amd64", LOCK.digest)
+    assert {item["name"]: item["key"] for item in document["components"]} == keys(sample)
+    assert document["components"][0] == {
+        "name": "mkosi",
+        "inputs": {"package": "2" * 64},
+        "key": plan.component("mkosi").key,
+        "cached": False,
+        "stale": [],
+    }
+    # Planning changes nothing on disk.
+    assert not (sample.root / "cache").exists()
