@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,9 @@ from builder.foundation.toolbox import Toolbox
 from builder.foundation.workbench import Workbench
 from builder.verbs.build import provide_toolbox
 from builder.verbs.lock import lock
+
+# A shell that starts us in the background lets us ignore Ctrl-C, and so do all processes that tests start to interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REPOSITORY = Project(Path(__file__).resolve().parents[1])
 CLASSROOM = "classroom-jupyterhub"

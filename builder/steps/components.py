@@ -20,7 +20,7 @@ from builder.data.plan import Component
 from builder.foundation.atomic import disk_error
 from builder.foundation.digest import canonical_json
 from builder.foundation.errors import InterruptError, Problem
-from builder.foundation.making import made_anew, sweep
+from builder.foundation.making import alone, made_anew, sweep
 
 RECORD = "component.json"
 _BLOCK = 4096
@@ -79,7 +79,7 @@ class ComponentCache:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             sweep(path.parent)
-            with contextlib.nullcontext():
+            with alone(path, waiting=waiting, stop=stop):
                 if stop and stop.is_set():
                     raise InterruptError(Problem("stopped before it was built", str(path)))
                 if not self.has(component):

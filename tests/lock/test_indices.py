@@ -212,7 +212,7 @@ def test_hanging_mirror(world: World) -> None:
 
 
 def test_update_that_never_ends(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("builder.steps.apt.TIMEOUT_SECONDS", 60)
+    monkeypatch.setattr("builder.steps.apt.TIMEOUT_SECONDS", 5)
     monkeypatch.setattr("builder.steps.apt.UPDATE_SECONDS", 1.0)
     world.mirror.always = faulty.silent
     problem = one(world.fails(LichenError))
