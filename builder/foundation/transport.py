@@ -39,6 +39,7 @@ class Limits:
     pause: float = 1
 
 
+PAGE_LIMIT = 64 << 20  # bytes; the largest pages of public indexes have some 20 MB
 # Debian's ca-certificates writes it, with what an administrator added.
 SYSTEM_CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 _VERIFY = re.compile(r"(?<=certificate verify failed: )[^(]+")
@@ -52,7 +53,7 @@ class PassingError(Exception):
     """The mirror did not answer properly; it may when asked again."""
 
 
-def open_session() -> requests.Session:
+def connect() -> requests.Session:
     """A session that trusts the certificates this machine trusts."""
     session = requests.Session()
     named = [os.environ.get("SSL_CERT_FILE"), SYSTEM_CERTIFICATES]
@@ -104,6 +105,21 @@ def file_chunks(url: str) -> Iterator[bytes]:
                 yield chunk
     except OSError as error:
         raise RefusedError(error.strerror or str(error)) from error
+
+
+def read_page(session: requests.Session, url: str, accept: str, limits: Limits) -> tuple[bytes, str, str]:
+    """A whole page: its body, its URL after redirects, and its content type.
+
+    Raises:
+        RefusedError, PassingError: as :func:`get`, or the page is larger than any index has.
+    """
+    with get(session, url, {"Accept": accept}, limits) as response:
+        body = b""
+        for chunk in chunks(response, limits):
+            body += chunk
+            if len(body) > PAGE_LIMIT:
+                raise RefusedError(f"its page {url} has no end")
+        return body, response.url, response.headers.get("Content-Type", "")
 
 
 def starts_at(response: requests.Response, offset: int) -> bool:

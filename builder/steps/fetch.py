@@ -29,14 +29,14 @@ from builder.foundation.transport import (
     PassingError,
     RefusedError,
     chunks,
+    connect,
     file_chunks,
     get,
-    open_session,
+    read_page,
     starts_at,
 )
 
 STEP = "download"
-INDEX_PAGE_LIMIT = 64 << 20  # bytes; the largest pages of public indexes have some 20 MB
 SIMPLE_API = "application/vnd.pypi.simple.v1+json, text/html;q=0.1"
 PLAIN = {"Accept-Encoding": "identity"}
 JOIN_SECONDS = 1.0  # patience with threads after an interruption; one inside a silent connection is left behind
@@ -230,7 +230,7 @@ class _Downloads:
 
     def _work(self, waiting: queue.SimpleQueue[Wanted]) -> None:
         try:
-            with open_session() as session:
+            with connect() as session:
                 while not self.stop.is_set():
                     self._bring(session, waiting.get_nowait())
         except queue.Empty:
@@ -378,9 +378,7 @@ class _Downloads:
         )
         return [
             Problem(
-                what="cannot download a locked file"
-                if len(files) == 1
-                else f"cannot download {len(files)} locked files",
+                what=f"cannot download {'a' if len(files) == 1 else len(files)} locked file{'s'[: len(files) - 1]}",
                 where="\n".join(file.name for file in files),
                 why="\n".join(reasons),
                 remedy=remedy,
@@ -395,12 +393,7 @@ def find_wheel(session: requests.Session, index: str, wheel: Wheel, limits: Limi
     if url.startswith("file:"):
         page, base, kind = b"".join(file_chunks(f"{url}index.html")), f"{url}index.html", "text/html"
     else:
-        with get(session, url, {"Accept": SIMPLE_API}, limits) as response:
-            base, kind, page = response.url, response.headers.get("Content-Type", ""), b""
-            for chunk in chunks(response, limits):
-                page += chunk
-                if len(page) > INDEX_PAGE_LIMIT:
-                    raise RefusedError(f"its page {url} has no end")
+        page, base, kind = read_page(session, url, SIMPLE_API, limits)
     links = json_links(page) if "json" in kind else html_links(page)
     if wheel.filename not in links:
         raise RefusedError(f"its page of {wheel.name} does not list {wheel.filename}")

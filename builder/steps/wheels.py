@@ -28,7 +28,7 @@ from builder.data.lock import Wheel
 from builder.foundation.atomic import disk_error
 from builder.foundation.errors import InputError, LichenError, Problem
 from builder.foundation.process import ProcessError, Runner
-from builder.foundation.transport import Limits, PassingError, RefusedError, get, open_session
+from builder.foundation.transport import Limits, PassingError, RefusedError, connect, get
 
 LOCAL = "debian"  # local version label of what Debian provides; no index has it
 # Settings of uv that say how to reach an index. All others could change what is chosen, so uv does not see them.
@@ -189,7 +189,7 @@ def _size(url: str) -> int:
         LichenError: it does not say.
     """
     try:
-        with open_session() as session, get(session, url, {"Accept-Encoding": "identity"}, Limits()) as response:
+        with connect() as session, get(session, url, {"Accept-Encoding": "identity"}, Limits()) as response:
             return int(response.headers["Content-Length"])
     except (RefusedError, PassingError, KeyError, ValueError) as error:
         remedy = "name another index with `--index URL`"

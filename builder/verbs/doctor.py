@@ -19,7 +19,7 @@ from typing import Any
 from builder.foundation.errors import LichenError
 from builder.foundation.process import Runner
 from builder.foundation.toolbox import Toolbox
-from builder.foundation.transport import Limits, PassingError, RefusedError, chunks, file_chunks, get, open_session
+from builder.foundation.transport import Limits, PassingError, RefusedError, chunks, connect, file_chunks, get
 from builder.steps.machine import HARDWARE, probe
 from builder.steps.machine.acceleration import KVM, firmware_complaint
 
@@ -229,7 +229,7 @@ def _mirror(archive: str, url: str, suite: str) -> Finding:
         if url.startswith("file:"):
             data = b"".join(file_chunks(address))
         else:
-            with open_session() as session, get(session, address, {}, LIMITS) as response:
+            with connect() as session, get(session, address, {}, LIMITS) as response:
                 data = b"".join(chunks(response, LIMITS))
     except (PassingError, RefusedError) as error:
         return Finding(name, False, f"{address}: {error}", remedy)

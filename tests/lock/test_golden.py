@@ -1,6 +1,6 @@
 """One whole lock, kept beside this file and read like code.
 
-When the format or the resolution changes on purpose: ``LICHEN_REFRESH_GOLDEN=1 pytest tests/lock/test_golden.py``, and
+When the format or the resolution changes on purpose: ``pytest tests/lock/test_golden.py --refresh-golden``, and
 review the diff.
 """
 
@@ -45,4 +45,4 @@ def test_lock_is_as_it_was(fixed: World) -> None:
     text = lock.model_copy(update={"suites": suites}).text()
     if os.environ.get(REFRESH):
         GOLDEN.write_text(text)
-    assert text == GOLDEN.read_text(), f"if this is meant: {REFRESH}=1 pytest {__file__}"
+    assert text == GOLDEN.read_text(), "if this is meant: pytest tests/lock --refresh-golden"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,6 @@ from tests.lock.archive import Package
 from tests.lock.wheelindex import ARM, X86, Index
 from tests.lock.world import World
 from tests.store import mirror as faulty
-from tests.store.mirror import Mirror
 
 WHAT = "the Python requirements cannot be resolved"
 PLATFORM = "Python 3.13 on x86_64-manylinux_2_40"
@@ -163,13 +163,17 @@ class TestIndex:
             monkeypatch.setenv(name, value)
         assert world.lock(upgrade=True).lock == expected
 
-    def test_nothing_else_is_asked(self, world: World, second: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
-        """uv fetches a Python of the target's version, if allowed."""
-        for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
-            monkeypatch.setenv(name, second.url)
-        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-        world.lock()
-        assert second.requests == []
+    def test_nothing_else_is_asked(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Left alone, uv downloads a Python of the target's version."""
+        with socket.create_server(("127.0.0.1", 0)) as proxy:
+            for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+                monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.getsockname()[1]}")
+            monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+            monkeypatch.setenv("UV_PYTHON_INSTALL_DIR", str(world.scratch))
+            world.lock()
+            proxy.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                proxy.accept()
 
     def test_plain_html_without_sizes(self, world: World) -> None:
         expected = world.lock().lock

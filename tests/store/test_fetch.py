@@ -222,9 +222,9 @@ def test_session_trusts_what_the_machine_trusts(monkeypatch: pytest.MonkeyPatch,
         path.touch()
     monkeypatch.setattr(transport, "SYSTEM_CERTIFICATES", str(bundle))
     monkeypatch.delenv("SSL_CERT_FILE", raising=False)
-    assert transport.open_session().verify == str(bundle)
+    assert transport.connect().verify == str(bundle)
     monkeypatch.setenv("SSL_CERT_FILE", str(named))
-    assert transport.open_session().verify == str(named)
+    assert transport.connect().verify == str(named)
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "missing"))
     bundle.unlink()
-    assert transport.open_session().verify is True
+    assert transport.connect().verify is True
