@@ -1,7 +1,7 @@
 """Lichen: reproducible AI Linux images from a short YAML profile.
 
 Layers, imports only go down: ``cli`` > ``verbs`` > ``steps`` > ``data`` > ``foundation``.
-``tests/test_layers.py`` walks the imports and fails otherwise.
+``tests/layers`` walks the imports and fails otherwise.
 """
 
 __version__ = "0.1.0"
