@@ -87,11 +87,16 @@ class Python(Frozen):
     )
 
 
+# systemd.unit(5): a name and one of the suffixes. Without a suffix a preset would match nothing, without a word.
+_UNIT = r"^[A-Za-z0-9:_.\\@-]+\.(service|socket|target|timer|mount|automount|path|slice|swap)$"
+Units = Annotated[tuple[Annotated[str, Field(pattern=_UNIT)], ...], BeforeValidator(_tuple)]
+
+
 class Services(Frozen):
     """systemd units that the image enables or disables by preset."""
 
-    enable: Strings = ()
-    disable: Strings = ()
+    enable: Units = ()
+    disable: Units = ()
 
 
 class Overlay(Frozen):
