@@ -17,7 +17,7 @@ import typer
 import typer.main
 
 from builder.cli.commands import app
-from builder.cli.output import emit_json, tell, tell_problems
+from builder.cli.output import emit_json, silence, tell, tell_problems
 from builder.cli.session import GLOBAL_OPTIONS, hoist
 from builder.foundation.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, InterruptError, LichenError, Problem
 
@@ -38,7 +38,13 @@ def main() -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    try:
+        # What typer itself printed, such as --help, may still be on its way.
+        sys.stdout.flush()
+    except OSError:
+        silence(sys.stdout)
+    sys.exit(code)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
@@ -92,7 +93,15 @@ def _write(stream: TextIO, text: str) -> None:
         stream.write(text)
         stream.flush()
     except OSError as error:
+        silence(stream)
         if isinstance(error, BrokenPipeError):
             # Whoever read us has enough (`lichen list | head -1`).
             raise typer.Exit(1) from None
         raise LichenError(Problem("cannot write the output", stream.name, str(error))) from error
+
+
+def silence(stream: TextIO) -> None:
+    """Let what is left in a stream's buffer go nowhere: the interpreter flushes it at its end, and would complain."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)

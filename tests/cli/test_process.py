@@ -35,7 +35,9 @@ main()
 
 
 def environment(**more: str) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("LICHEN", "_LICHEN"))}
+    # PYTHONUNBUFFERED hides what happens when the interpreter flushes its output at the end.
+    mine = ("LICHEN", "_LICHEN", "PYTHONUNBUFFERED")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(mine)}
     return {**kept, "PYTHONPATH": str(ROOT), **more}
 
 
