@@ -46,6 +46,15 @@ def timed(command: Sequence[str | Path], folder: Path, env: dict[str, str], log:
     return time.monotonic() - begin
 
 
+class Round(dict[str, float]):
+    """Seconds of one round, each told as soon as it is known."""
+
+    def __setitem__(self, what: str, seconds: float) -> None:
+        """Keep and print a measurement."""
+        super().__setitem__(what, seconds)
+        print(f"{what:12} {seconds:8.1f} s", flush=True)
+
+
 def one_round(project: Path, work: Path, store: Path, number: int) -> dict[str, float]:
     """All measurements once, each from the same beginning."""
     log = work / "bench.log"
@@ -54,7 +63,7 @@ def one_round(project: Path, work: Path, store: Path, number: int) -> dict[str, 
     (cache / "store").symlink_to(store)
     env = {**os.environ, "LICHEN_CACHE": str(cache), "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
     lichen = [*LICHEN, "--project", str(project)]
-    seconds = {}
+    seconds = Round()
 
     timed([*lichen, "render", PROFILE, work / "tree", "--packages"], project, env, log)
     seconds["cold"] = timed([*lichen, "build", PROFILE], project, env, log)
@@ -66,8 +75,8 @@ def one_round(project: Path, work: Path, store: Path, number: int) -> dict[str, 
 
     with (project / EDITED).open("a") as stream:
         stream.write(f"# edit {number}\n")
-    seconds["edit"] = timed([*lichen, "lock", PROFILE], project, env, log)
-    seconds["edit"] += timed([*lichen, "build", PROFILE], project, env, log)
+    locking = timed([*lichen, "lock", PROFILE], project, env, log)
+    seconds["edit"] = locking + timed([*lichen, "build", PROFILE], project, env, log)
     shutil.copy(project / EDITED, work / "tree/extra" / EDITED.relative_to("overlays/base-system/tree"))
     seconds["plain edit"] = timed(plain, work / "tree", plain_env, log)
     seconds["unchanged"] = timed([*lichen, "build", PROFILE], project, env, log)
@@ -106,7 +115,6 @@ def main() -> None:
         for number in range(arguments.rounds):
             for what, seconds in one_round(project, work, store, number).items():
                 measured[what].append(seconds)
-                print(f"round {number + 1}  {what:12} {seconds:8.1f} s", flush=True)
     median = {what: statistics.median(values) for what, values in measured.items()}
     result = {
         "profile": PROFILE,
