@@ -35,8 +35,11 @@ def wait_for(what: str, probe: Callable[[], T | None]) -> T:
         try:
             if (result := probe()) is not None:
                 return result
-        except requests.exceptions.SSLError:
-            raise  # a wrong certificate does not become right by waiting
+        except requests.exceptions.SSLError as error:
+            # A wrong certificate does not become right by waiting; a forwarded port that nobody listens on yet is
+            # opened and closed at once, which looks like a broken handshake.
+            if "CERTIFICATE_VERIFY_FAILED" in str(error):
+                raise
         except (requests.ConnectionError, requests.Timeout):
             pass
         time.sleep(3)
