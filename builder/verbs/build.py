@@ -26,13 +26,13 @@ from builder.foundation.workbench import Workbench
 from builder.steps.assemble import Assembler, scratch_folder
 from builder.steps.components import ComponentCache
 from builder.steps.export import export_repository, export_wheels
-from builder.steps.fetch import Sources, fetch
+from builder.steps.fetch import fetch
 from builder.steps.finish import finish_image, require_installed
-from builder.steps.mirrors import debian_mirrors, wheel_index
 from builder.steps.profiles import load_buildable
 from builder.steps.render import component_tree, write_tree
 from builder.verbs.lock import current_lock
 from builder.verbs.plan import plan_image
+from builder.verbs.sources import find_sources
 
 MKOSI_PACKAGE = "usr/lib/python3/dist-packages"
 # Estimates from above of what a workspace takes. A package unpacks to about four times its size, wheels to three
@@ -258,10 +258,7 @@ class _Build:
         if not wanted:
             return
         begin = time.monotonic()
-        mirrors = debian_mirrors(self.workbench.runner, self.workbench.mirrors)
-        wheels = any(isinstance(file, Wheel) for file in wanted)
-        indices = wheel_index(self.workbench.runner, self.workbench.indices) if wheels else ()
-        fetch(self.store, wanted, Sources(mirrors, indices), self.workbench.progress)
+        fetch(self.store, wanted, find_sources(self.workbench, wanted), self.workbench.progress)
         self.seconds["download"] = round(time.monotonic() - begin, 1)
 
     def _component(self, name: str) -> Component:

@@ -7,18 +7,18 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from builder.data.lock import Lock
+from builder.data.lock import Deb, Lock, Wheel
 from builder.foundation.atomic import disk_error
 from builder.foundation.errors import InputError, Problem
 from builder.foundation.making import alone, made_anew
 from builder.foundation.store import Store
 from builder.foundation.workbench import Workbench
 from builder.steps.export import export_repository, export_wheels
-from builder.steps.fetch import Sources, fetch
-from builder.steps.mirrors import debian_mirrors, wheel_index
+from builder.steps.fetch import fetch
 from builder.steps.profiles import load_buildable
 from builder.steps.render import rendered_tree, write_tree
 from builder.verbs.lock import current_lock
+from builder.verbs.sources import find_sources
 
 MARK = "# Written by Lichen"  # how mkosi.conf of a rendered tree begins
 
@@ -71,9 +71,8 @@ def _require_ours(destination: Path) -> None:
 def _export(workbench: Workbench, suite: str, lock: Lock, folder: Path) -> None:
     """The packages and wheels that plain mkosi needs, fetched when the store has not got them."""
     store = Store(workbench.cache.store)
-    mirrors = debian_mirrors(workbench.runner, workbench.mirrors)
-    sources = Sources(mirrors, wheel_index(workbench.runner, workbench.indices))
-    fetch(store, [*lock.debs, *lock.wheels], sources, workbench.progress)
+    files: list[Deb | Wheel] = [*lock.debs, *lock.wheels]
+    fetch(store, files, find_sources(workbench, files), workbench.progress)
     image = [deb for deb in lock.debs if {"image", "initrd"} & set(deb.uses)]
     for debs, place in ((image, folder / "packages"), (lock.used_by("tools"), folder / "tools" / "packages")):
         export_repository(store, debs, place, suite, workbench.runner, lock.source_date_epoch)
