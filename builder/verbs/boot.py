@@ -21,6 +21,7 @@ from builder.foundation.toolbox import Toolbox
 from builder.foundation.workbench import Workbench
 from builder.steps.machine import Acceleration, Machine, MachineSpec, recorded_probe
 from builder.steps.machine import guest as machines
+from builder.steps.machine.acceleration import KVM
 from builder.steps.machine.hardware import SSH_PORT, Kind
 from builder.steps.machine.monitor import monitor, owner
 from builder.steps.machine.secureshell import SecureShell
@@ -101,11 +102,20 @@ def machines_folder(cache: Cache) -> Path:
 
 
 def acceleration(workbench: Workbench, toolbox: Toolbox, architecture: str, kind: Kind | None) -> Acceleration:
-    """How a guest will run: as the person said, else what the probe finds (once per boot of this host)."""
-    if kind:
+    """How a guest will run: as the person said, else what the probe finds (once per boot of this host).
+
+    Raises:
+        LichenError: KVM was asked for, and no guest runs on it here.
+    """
+    if kind == "tcg":
         return Acceleration(kind, "as asked")
     record = workbench.cache.root / f"acceleration.{architecture}.json"
-    return recorded_probe(toolbox, workbench.runner, record, architecture=architecture)
+    found = recorded_probe(toolbox, workbench.runner, record, architecture=architecture)
+    if kind == "kvm" and found.kind != "kvm":
+        # Such a machine would count as running, never answer, and have to be ended by force.
+        remedy = f"leave --acceleration out, or mend it and remove {record}, which keeps this finding"
+        raise LichenError(Problem("KVM was asked for and runs no guest here", str(KVM), found.reason, remedy))
+    return found
 
 
 def specify(image: Path, manifest: Manifest, request: Request, kind: Kind) -> MachineSpec:

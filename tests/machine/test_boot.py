@@ -15,7 +15,7 @@ from builder.foundation.toolbox import Toolbox
 from builder.foundation.workbench import Workbench
 from builder.steps.machine.guest import wait_until
 from builder.steps.machine.monitor import owner
-from builder.verbs.boot import Request, boot_console, boot_daemon, running_machines, stop
+from builder.verbs.boot import Request, acceleration, boot_console, boot_daemon, running_machines, stop
 from tests.machine import tinyguest
 from tests.machine.conftest import MakeGuest
 
@@ -95,6 +95,19 @@ def test_console_lasts_until_control_a_x(toolbox: Toolbox, workbench: Workbench,
     boot_console(workbench, toolbox, image, REQUEST, keyboard=keyboard, screen=screen)
     assert b"QEMU: Terminated" in os.read(reader, 1 << 16)
     assert running_machines(workbench.cache) == []
+
+
+def test_acceleration_that_was_asked_for_must_run_a_guest(toolbox: Toolbox, workbench: Workbench, image: Path) -> None:
+    try:
+        running = boot_daemon(workbench, toolbox, image, Request(kind="kvm", memory=256, cpus=1))
+    except LichenError as error:
+        (problem,) = error.problems
+        assert problem.what == "KVM was asked for and runs no guest here"
+        assert problem.why == acceleration(workbench, toolbox, "amd64", None).reason
+        assert running_machines(workbench.cache) == []
+    else:
+        assert running.acceleration.kind == "kvm"
+        stop(workbench, "tiny", timeout=1)
 
 
 @pytest.mark.parametrize("name", ["../up", "", "A", "x" * 65])
