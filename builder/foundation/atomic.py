@@ -52,7 +52,8 @@ def written_atomically(path: Path, needed: int = 0) -> Iterator[IO[bytes]]:
                 temporary.unlink(missing_ok=True)
                 raise
     except OSError as error:
-        raise disk_error(error, path, needed) from error
+        # Not the name that the error may have: it is one that nobody gave.
+        raise disk_error(OSError(error.errno, error.strerror), path, needed) from error
 
 
 def replace_folder(finished: Path, destination: Path) -> None:

@@ -9,6 +9,6 @@ file from one place, ``downloads`` runs many of them beside one another, ``absen
 
 from builder.steps.fetch.absence import Absent, AbsentError
 from builder.steps.fetch.downloads import fetch, missing_files
-from builder.steps.fetch.sources import LockedFile, Sources, title
+from builder.steps.fetch.sources import Sources, title
 
-__all__ = ["Absent", "AbsentError", "LockedFile", "Sources", "fetch", "missing_files", "title"]
+__all__ = ["Absent", "AbsentError", "Sources", "fetch", "missing_files", "title"]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from builder.data.lock import LockedFile
 from builder.foundation.errors import LichenError, Problem
-from builder.steps.fetch.sources import LockedFile, title
+from builder.steps.fetch.sources import title
 
 
 @dataclass(frozen=True)

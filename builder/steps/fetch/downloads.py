@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 
 import requests
 
+from builder.data.lock import LockedFile
 from builder.foundation.atomic import disk_error, room_error
 from builder.foundation.progress import Progress, step
 from builder.foundation.store import MissingObjectError, Partial, Store
 from builder.foundation.transport import Limits, PassingError, RefusedError, connect
 from builder.steps.fetch.absence import Absent, AbsentError
 from builder.steps.fetch.places import Place, Wanted, find_places
-from builder.steps.fetch.sources import LockedFile, Sources, require_sources, title
+from builder.steps.fetch.sources import Sources, require_sources, title
 from builder.steps.fetch.transfer import Transfer
 
 STEP = "download"

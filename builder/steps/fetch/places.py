@@ -11,10 +11,10 @@ import requests
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
 
-from builder.data.lock import Deb, Wheel
+from builder.data.lock import Deb, LockedFile, Wheel
 from builder.data.wheelindex import html_links, json_links
 from builder.foundation.transport import Limits, RefusedError, file_chunks, read_page
-from builder.steps.fetch.sources import WHEEL_MEMBER, LockedFile, Sources, title
+from builder.steps.fetch.sources import WHEEL_MEMBER, Sources, title
 
 SIMPLE_API = "application/vnd.pypi.simple.v1+json, text/html;q=0.1"
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from builder.data.lock import Deb, LockedModel, Wheel
+from builder.data.lock import Deb, LockedFile, LockedModel, Wheel
 from builder.foundation.errors import InputError, Problem
 
-LockedFile = Deb | Wheel | LockedModel
 WHEEL_MEMBER = "pypi:"  # how the source of a model begins that is a file within a wheel
 
 

@@ -104,7 +104,7 @@ class Transfer:
                     with self._whole(session, url) as response:
                         self._keep(chunks(response, self.limits), stream)
                 if not self.stop.is_set():
-                    self._receive(_member_chunks(stream, member, url), wanted, partial)
+                    self._receive(_member_chunks(stream, member, url, wanted.size), wanted, partial)
         except OSError as error:
             raise disk_error(error, self.store.root, self.outstanding()) from error
 
@@ -165,15 +165,17 @@ class Transfer:
             self.advance(wanted, 0)
 
 
-def _member_chunks(stream: IO[bytes], member: str, url: str) -> Iterator[bytes]:
+def _member_chunks(stream: IO[bytes], member: str, url: str, size: int) -> Iterator[bytes]:
     """The content of one file of a wheel, piece by piece.
 
     Raises:
-        RefusedError: the wheel has no such file, or is broken.
+        RefusedError: the wheel has no such file, one of another size, or is broken.
     """
     wheel = url.rpartition("/")[2].partition("#")[0]
     try:
         with zipfile.ZipFile(stream) as archive, archive.open(member) as body:
+            if (found := archive.getinfo(member).file_size) != size:
+                raise RefusedError(f"another file: {found} bytes, locked are {size}")
             while chunk := body.read(CHUNK):
                 yield chunk
     except KeyError:
