@@ -52,8 +52,9 @@ def written_atomically(path: Path, needed: int = 0) -> Iterator[IO[bytes]]:
                 temporary.unlink(missing_ok=True)
                 raise
     except OSError as error:
-        # Not the name that the error may have: it is one that nobody gave.
-        raise disk_error(OSError(error.errno, error.strerror), path, needed) from error
+        ours = isinstance(error.filename, str) and Path(error.filename).name.startswith(f".{path.name}.")
+        # Nobody gave the temporary file's name: what is told is the one that was asked for.
+        raise disk_error(OSError(error.errno, error.strerror) if ours else error, path, needed) from error
 
 
 def replace_folder(finished: Path, destination: Path) -> None:

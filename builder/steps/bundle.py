@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import shutil
 import tarfile
@@ -91,7 +92,7 @@ class _Source:
     """A bundle being read, member by member."""
 
     path: Path
-    stream: IO[bytes]
+    stream: io.FileIO
     name: str = ""
     left: int = 0  # bytes of the member that are not read yet
     digest: str = ""  # of the member, once all of it was read
@@ -132,7 +133,8 @@ class _Source:
             digest.update(chunk)
             self.left -= len(chunk)
             yield chunk
-        self._read(padding)
+        if self._read(padding) != bytes(padding):
+            raise self._damaged("something stands between it and the next one")
         self.digest = digest.hexdigest()
 
     def require(self, sha256: str) -> None:
@@ -175,16 +177,20 @@ class _Source:
         return found
 
     def _some(self, count: int) -> bytes:
+        found = b""
         try:
-            return self.stream.read(count)
+            while len(found) < count and (piece := self.stream.read(count - len(found))):
+                found += piece
         except OSError as error:
             raise _unreadable(self.path, error) from error
+        return found
 
 
 @contextlib.contextmanager
 def _opened(bundle: Path) -> Iterator[_Source]:
     try:
-        stream = bundle.open("rb")
+        # Unbuffered: a buffer would go on reading from a slow pipe after an interruption.
+        stream = bundle.open("rb", buffering=0)
     except OSError as error:
         raise _unreadable(bundle, error) from error
     with stream:
