@@ -69,4 +69,6 @@ def _is_about(change: Change, file: LockedFile) -> bool:
 def _told(change: Change) -> str:
     if change.new is None:
         return f"no {change.name} any more ({change.old})"
+    if change.new == change.old:
+        return f"{change.name} {change.new} with other bytes"
     return f"{change.name} {change.new} instead of {change.old}"

@@ -12,6 +12,7 @@ from builder.data.lock import Lock, LockedFile, read_lock
 from builder.data.recipe import Recipe
 from builder.foundation.errors import InputError, LichenError
 from builder.foundation.inuse import shared
+from builder.foundation.progress import step
 from builder.foundation.store import Store
 from builder.foundation.workbench import Workbench
 from builder.steps.bundle import read_bundle, write_bundle
@@ -117,7 +118,8 @@ def bring(workbench: Workbench, recipe: Recipe, lock: Lock, files: Sequence[Lock
         LichenError: a file cannot be had, or the store cannot be written.
     """
     store = Store(workbench.cache.store)
-    missing = missing_files(store, files, workbench.progress)
+    with step(workbench.progress, "checking the store"):
+        missing = missing_files(store, files, workbench.progress)
     if missing:
         sources = find_sources(workbench, recipe, missing, lock.suites)
         try:

@@ -43,7 +43,8 @@ def find_sources(
     debian = [name for name in archives if name not in repositories]
     if debian:
         mirrors |= debian_mirrors(workbench.runner, workbench.mirrors, debian)
-    models = {file.name: recipe.profile.models[file.name].source for file in files if isinstance(file, LockedModel)}
+    named = {file.name for file in files if isinstance(file, LockedModel)}
+    models = {name: model.source for name, model in recipe.profile.models.items() if name in named}
     indexed = any(isinstance(file, Wheel) for file in files) or any(s.startswith("pypi:") for s in models.values())
     indexes = [*wheel_index(workbench.runner, workbench.indices), *_vendor_indexes(recipe)] if indexed else []
     return Sources(mirrors, indexes, models, _snapshots(workbench, debian, suites))

@@ -11,12 +11,12 @@ import pytest
 
 from builder.foundation.place import Cache, Project
 from builder.foundation.workbench import Workbench
-from tests.cli.conftest import lichen
+from tests.cli.conftest import lichen, sample
 from tests.lock.conftest import _quiet_environment, key, mirror, second, world
 from tests.lock.world import World
 from tests.store.conftest import Recorder
 
-__all__ = ["_quiet_environment", "key", "lichen", "mirror", "second", "world"]
+__all__ = ["_quiet_environment", "key", "lichen", "mirror", "sample", "second", "world"]
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from builder.verbs.fetch import bring, fetch_profile, import_bundle
 from builder.verbs.sources import find_sources
 from tests.cli.conftest import Lichen
 from tests.lock.world import World
+from tests.profiles.sample import Sample
 from tests.store.conftest import Recorder
 from tests.store.mirror import locked as locked_deb
 from tests.store.test_fetch_models import packed
@@ -210,7 +211,7 @@ def test_commands(locked: World, lichen: Lichen, tmp_path: Path) -> None:
         (["fetch", "unknown"], "there is no profile called 'unknown'"),
     ],
 )
-def test_bad_command_lines(locked: World, lichen: Lichen, words: list[str], what: str) -> None:
+def test_bad_command_lines(sample: Sample, lichen: Lichen, words: list[str], what: str) -> None:
     said = lichen(*words, "--json")
     assert said.code == 2
     assert what in said.json["error"][0]["what"]
@@ -233,6 +234,13 @@ def test_cache_that_cannot_be_written(bench: Workbench, tmp_path: Path) -> None:
     [problem, *_] = caught.value.problems
     assert problem.what == "the store cannot be read"
     assert problem.why.endswith(f"Not a directory: '{problem.where}'")
+
+
+def test_model_that_the_profile_does_not_name_is_bad_input(locked: World, bench: Workbench) -> None:
+    model = LockedModel(name="plain", sha256=digest_bytes(MODEL), size=len(MODEL), target="/srv/plain")
+    recipe, files = load_buildable(bench.project, "small"), [model]
+    with pytest.raises(InputError, match="no source of the model 'plain' is known"):
+        bring(bench, recipe, read_lock(locked.path), files)
 
 
 def test_other_architecture(locked: World, bench: Workbench) -> None:
