@@ -24,7 +24,8 @@ def dropped_problems(workbench: Workbench, recipe: Recipe, lock: Lock, absent: S
         default = lock.architecture == recipe.require_architecture(None)
         command = f"lichen lock {recipe.name}{'' if default else f' --architecture {lock.architecture}'} --upgrade"
         remedies = ["name a mirror that has them (`--mirror ARCHIVE=URL`, `--index URL`)"]
-        if not workbench.snapshot and any(isinstance(item.file, Deb) for item in others):
+        debians = [i for i in others if isinstance(i.file, Deb) and i.file.archive not in recipe.profile.repositories]
+        if debians and not workbench.snapshot:
             remedies.append("name a service that keeps what Debian's mirrors drop (`--snapshot URL`, LICHEN_SNAPSHOT)")
         would = _would(workbench, recipe, lock, [item.file for item in others], command)
         problems.append(_problem(others, "; or ".join([*remedies, f"lock anew: {would}"])))
