@@ -118,6 +118,7 @@ def test_vendors_packages_come_from_the_option_or_the_profile(locked: World, ben
     found = find_sources(bench, recipe, [vendors])
     assert (dict(found.mirrors), list(found.indexes)) == ({"vendor": ["https://vendor.test/deb"]}, [])
     near = replace(bench, mirrors=(*bench.mirrors, "vendor=file:///srv/vendor"))
+    assert find_sources(near, recipe, [vendors]).mirrors == {"vendor": ["file:///srv/vendor"]}
     found = find_sources(near, recipe, [vendors, *debian])
     assert found.mirrors["vendor"] == ["file:///srv/vendor"]
     assert found.mirrors["debian"] == [f"{locked.mirror.url}/debian"]
