@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tarfile
 import termios
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -358,22 +358,6 @@ def test_destination_that_cannot_be_written(made: Made, tmp_path: Path) -> None:
         [problem] = caught.value.problems
         assert (problem.what, problem.where, problem.why) == ("cannot write", str(where), why)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle", "folder", "store"]
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 1 MiB, less than a bundle takes."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    if os.geteuid() != 0:
-        pytest.skip("mounting a small file system needs root")
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], check=False, capture_output=True, text=True
-    )
-    if done.returncode != 0:
-        pytest.skip(f"mounting is not allowed here: {done.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
 
 
 def test_disk_too_small_is_told_before_anything_is_written(made: Made, small_disk: Path) -> None:

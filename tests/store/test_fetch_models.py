@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import random
+import subprocess
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -157,6 +158,20 @@ def test_wheel_without_end(store: Store, index: Index, monkeypatch: pytest.Monke
     index.put("tiny-model", PURE, packed({MEMBER: CONTENT}))
     index.mirror.faults[f"/simple/files/{PURE}"] = [faulty.endless]
     assert why(store, index) == "its wheel has more than 1048576 bytes"
+
+
+def test_wheel_that_does_not_fit(small_disk: Path, index: Index) -> None:
+    """It has other files too, and takes more room than the model."""
+    store = Store(small_disk)
+    index.put("tiny-model", PURE, packed({MEMBER: CONTENT, "more": random.Random(5).randbytes(1 << 20)}))
+    with pytest.raises(LichenError) as caught:
+        bring(store, SOURCE, index.url)
+    [problem] = caught.value.problems
+    assert (problem.what, problem.where) == ("the disk is full", str(small_disk))
+    assert list(store.objects()) == []
+    subprocess.run(["mount", "-o", "remount,size=8m", small_disk], check=True)
+    bring(store, SOURCE, index.url)
+    assert_there(store)
 
 
 @pytest.mark.parametrize(
