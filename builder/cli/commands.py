@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from builder import __version__
-from builder.cli import guests, session
+from builder.cli import fetching, guests, session
 from builder.cli.arguments import ArchitectureName, OptionalProfileName, ProfileName, SchemaKind
 from builder.cli.output import emit_json, say, table, tell
 from builder.cli.session import Session
@@ -54,12 +54,20 @@ def lichen(
         list[str] | None,
         typer.Option(metavar="URL", help="A Python package index; may be repeated. Else those of this machine's pip."),
     ] = None,
+    snapshot: Annotated[
+        str,
+        typer.Option(
+            metavar="URL",
+            help="A service with all earlier states of Debian's archives, asked for what mirrors have dropped.",
+            envvar="LICHEN_SNAPSHOT",
+        ),
+    ] = "",
     json: Annotated[bool, typer.Option("--json", help="Print results and errors as JSON.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Tell more while working and when failing.")] = False,
     version: Annotated[bool, typer.Option("--version", help="Print the version and end.")] = False,
 ) -> None:
     """Reproducible AI Linux images from a short YAML profile."""
-    context.obj = Session(project, cache, tuple(mirror or ()), tuple(index or ()), json, verbose)
+    context.obj = Session(project, cache, tuple(mirror or ()), tuple(index or ()), snapshot, json, verbose)
     if version:
         emit_json({"version": __version__}) if json else say(f"lichen {__version__}")
         raise typer.Exit
@@ -206,6 +214,7 @@ def build(context: typer.Context, profile: ProfileName, architecture: Architectu
     tell(f"boot it with: lichen boot {profile}{chosen}")
 
 
+app.command()(fetching.fetch)
 app.command()(guests.boot)
 app.command("test")(guests.run_tests)
 

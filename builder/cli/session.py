@@ -21,6 +21,7 @@ GLOBAL_OPTIONS = {
     "--cache": True,
     "--mirror": True,
     "--index": True,
+    "--snapshot": True,
     "--json": False,
     "--verbose": False,
 }
@@ -39,6 +40,7 @@ class Session:
     cache_folder: Path | None = None
     mirrors: tuple[str, ...] = ()
     indices: tuple[str, ...] = ()
+    snapshot: str = ""
     json: bool = False
     verbose: bool = False
 
@@ -80,6 +82,7 @@ class Session:
                 progress=progress,
                 mirrors=self.mirrors,
                 indices=self.indices,
+                snapshot=self.snapshot,
             )
 
 

@@ -68,6 +68,9 @@ class LockedModel(Frozen):
     target: str
 
 
+LockedFile = Deb | Wheel | LockedModel
+
+
 class LockedRepository(Frozen):
     """A repository besides Debian's that versions were chosen from: whose key signed it."""
 
@@ -102,6 +105,12 @@ class Lock(Frozen):
     def used_by(self, use: Use) -> tuple[Deb, ...]:
         """The packages locked for one use, in the lock's order (by name)."""
         return tuple(deb for deb in self.debs if use in deb.uses)
+
+    @property
+    def files(self) -> tuple[LockedFile, ...]:
+        """Every file, each once."""
+        files: tuple[LockedFile, ...] = (*self.debs, *self.wheels, *self.models)
+        return tuple({file.sha256: file for file in files}.values())
 
     def text(self) -> str:
         """The file's exact content."""

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from builder.foundation.errors import LichenError, Problem
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+MAKE_ROOM = "free some room: `lichen clean` shows what the cache holds and what can go"
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -18,12 +24,26 @@ def write_atomically(path: Path, text: str) -> None:
     Raises:
         LichenError: the disk is full or the folder cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with written_atomically(path) as stream:
+        stream.write(text.encode())
+
+
+@contextlib.contextmanager
+def written_atomically(path: Path, needed: int = 0) -> Iterator[IO[bytes]]:
+    """A file beside ``path`` that takes its place when the block succeeds, flushed to the disk; gone when not.
+
+    Args:
+        needed: bytes that the block is going to write, for the words about a full disk.
+
+    Raises:
+        LichenError: the disk is full or the folder cannot be written.
+    """
     try:
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as stream:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("wb", dir=path.parent, prefix=f".{path.name}.", delete=False) as stream:
             temporary = Path(stream.name)
             try:
-                stream.write(text)
+                yield stream
                 stream.flush()
                 os.fsync(stream.fileno())
                 temporary.chmod(0o644)
@@ -32,7 +52,9 @@ def write_atomically(path: Path, text: str) -> None:
                 temporary.unlink(missing_ok=True)
                 raise
     except OSError as error:
-        raise disk_error(error, path) from error
+        ours = isinstance(error.filename, str) and Path(error.filename).name.startswith(f".{path.name}.")
+        # Nobody gave the temporary file's name: what is told is the one that was asked for.
+        raise disk_error(OSError(error.errno, error.strerror) if ours else error, path, needed) from error
 
 
 def replace_folder(finished: Path, destination: Path) -> None:
@@ -60,16 +82,30 @@ def _exchange(first: Path, second: Path) -> bool:
     return rename is not None and rename(here, os.fsencode(first), here, os.fsencode(second), exchange) == 0
 
 
-def disk_error(error: OSError, path: Path) -> LichenError:
+def disk_error(error: OSError, path: Path, needed: int = 0) -> LichenError:
     """``error`` as a problem with a remedy; a full disk gets its own words.
 
     Args:
         path: what was being written, for errors that name no file themselves.
+        needed: how many bytes still had to go there; 0 when nobody knows.
     """
-    where = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else str(path)
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        remedy = "free some room: `lichen clean` shows what the cache holds and what can go"
-        return LichenError(Problem("the disk is full", where, os.strerror(error.errno), remedy))
-    return LichenError(
-        Problem("cannot write", where, error.strerror or str(error), "check the path and its permissions")
-    )
+    where = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else path
+    if error.errno is None or error.errno not in NO_ROOM:
+        remedy = "check the path, its owner and its permissions; LICHEN_CACHE names another folder for the cache"
+        return LichenError(Problem("cannot write", str(where), error.strerror or str(error), remedy))
+    if not needed:
+        return LichenError(Problem("the disk is full", str(where), os.strerror(error.errno), MAKE_ROOM))
+    with contextlib.suppress(OSError):
+        return room_error(where, needed, shutil.disk_usage(where if where.is_dir() else where.parent).free)
+    return room_error(where, needed, 0)
+
+
+def room_error(path: Path, needed: int, free: int) -> LichenError:
+    """The error to raise when ``needed`` bytes do not fit at ``path``, where ``free`` are left."""
+    why = f"{mebibytes(needed)} MiB more are needed, {mebibytes(free)} MiB are free"
+    return LichenError(Problem("the disk is full", str(path), why, f"{MAKE_ROOM}; then run the command again"))
+
+
+def mebibytes(size: int) -> int:
+    """``size`` bytes in whole MiB, rounded up."""
+    return -(-size // (1 << 20))

@@ -18,13 +18,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from builder.foundation.atomic import disk_error
 from builder.foundation.digest import digest_bytes, digest_file
 from builder.foundation.errors import LichenError, Problem
 
 POLL_SECONDS = 0.1  # between two looks at a lock that another process holds
 NOT_LOCKED = (errno.EAGAIN, errno.EACCES)
 FETCH_AGAIN = "run the command again: it fetches the file anew"
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 class MissingObjectError(LichenError):
@@ -41,28 +41,6 @@ class WrongContentError(LichenError):
     def __init__(self, problem: Problem, actual: str) -> None:
         self.actual = actual
         super().__init__(problem)
-
-
-def storage_error(error: OSError, path: Path, needed: int = 0) -> LichenError:
-    """The error to raise when ``path`` could not be written; ``needed`` is how many bytes still had to go there."""
-    if error.errno not in NO_ROOM:
-        remedy = "check its owner and permissions, or set LICHEN_CACHE to a folder that you can write"
-        return LichenError(Problem("cannot write to the store", str(path), error.strerror or str(error), remedy))
-    with contextlib.suppress(OSError):
-        return room_error(path, needed, shutil.disk_usage(path if path.is_dir() else path.parent).free)
-    return room_error(path, needed, 0)
-
-
-def room_error(path: Path, needed: int, free: int) -> LichenError:
-    """The error to raise when ``needed`` bytes do not fit at ``path``, where ``free`` are left."""
-    why = f"{mebibytes(needed)} MiB more are needed, {mebibytes(free)} MiB are free"
-    remedy = f"free {mebibytes(max(needed - free, 0))} MiB there, or run `lichen clean`; then run the command again"
-    return LichenError(Problem("the disk is full", str(path), why, remedy))
-
-
-def mebibytes(size: int) -> int:
-    """``size`` bytes in whole MiB, rounded up."""
-    return -(-size // (1 << 20))
 
 
 @dataclass(frozen=True)
@@ -178,7 +156,7 @@ class Store:
                 self._place(self._copied(file), path)
                 file.unlink()
         except OSError as error:
-            raise storage_error(error, self.root, size) from error
+            raise disk_error(error, self.root, size) from error
         return path
 
     def _place(self, file: Path, path: Path) -> None:
@@ -242,7 +220,7 @@ class Store:
             path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = self._lock(path, stop, waiting)
         except OSError as error:
-            raise storage_error(error, path) from error
+            raise disk_error(error, path) from error
         try:
             yield Partial(path, descriptor)
         finally:
@@ -321,7 +299,7 @@ class Store:
             finally:
                 new.unlink(missing_ok=True)
         except OSError as error:
-            raise storage_error(error, path, len(text)) from error
+            raise disk_error(error, path, len(text)) from error
         return text
 
 

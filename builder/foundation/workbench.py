@@ -22,6 +22,7 @@ class Workbench:
     Attributes:
         mirrors: ``ARCHIVE=URL`` given by the person; the machine's apt configuration is asked when empty.
         indices: base URLs of Python package indices given by the person; pip's configuration when empty.
+        snapshot: base URL of a service that keeps all earlier states of Debian's archives; none when empty.
     """
 
     project: Project
@@ -31,3 +32,4 @@ class Workbench:
     clock: Callable[[], datetime] = _now
     mirrors: tuple[str, ...] = ()
     indices: tuple[str, ...] = ()
+    snapshot: str = ""

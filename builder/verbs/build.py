@@ -10,7 +10,7 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from builder.data.lock import Deb, Lock, Use, Wheel
+from builder.data.lock import Deb, Lock, LockedFile, Use, Wheel
 from builder.data.manifest import Manifest, read_manifest
 from builder.data.model import size_in_bytes
 from builder.data.plan import Component, Plan
@@ -26,13 +26,12 @@ from builder.foundation.workbench import Workbench
 from builder.steps.assemble import Assembler, scratch_folder
 from builder.steps.components import ComponentCache
 from builder.steps.export import export_repository, export_wheels
-from builder.steps.fetch import fetch
 from builder.steps.finish import finish_image, require_installed
 from builder.steps.profiles import load_buildable
 from builder.steps.render import component_tree, write_tree
+from builder.verbs.fetch import bring
 from builder.verbs.lock import current_lock
 from builder.verbs.plan import plan_image
-from builder.verbs.sources import find_sources
 
 MKOSI_PACKAGE = "usr/lib/python3/dist-packages"
 # Estimates from above of what a workspace takes. A package unpacks to about four times its size, wheels to three
@@ -253,12 +252,12 @@ class _Build:
             return self.lock.used_by(uses[name])
         return self.lock.wheels if name == "python" else ()
 
-    def _fetch(self, files: Sequence[Deb | Wheel]) -> None:
+    def _fetch(self, files: Sequence[LockedFile]) -> None:
         wanted = [file for file in files if not self.store.has(file.sha256, file.size)]
         if not wanted:
             return
         begin = time.monotonic()
-        fetch(self.store, wanted, find_sources(self.workbench, wanted), self.workbench.progress)
+        bring(self.workbench, self.recipe, self.lock, wanted)
         self.seconds["download"] = round(time.monotonic() - begin, 1)
 
     def _component(self, name: str) -> Component:

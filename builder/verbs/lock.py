@@ -91,6 +91,20 @@ def lock(
     return LockOutcome(path, new, changed, tuple(changes(old, new)))
 
 
+def preview_upgrade(workbench: Workbench, recipe: Recipe, old: Lock) -> tuple[Change, ...]:
+    """What ``lock --upgrade`` would change now, with the suites that ``old`` was made from; writes no lock.
+
+    Raises:
+        InputError, LichenError: as :func:`lock`.
+    """
+    expired = frozenset(index.suite for index in old.suites if index.expired)
+    try:
+        new = _resolve(workbench, recipe, old.architecture, old.resolution, expired, frozenset(old.without))
+    except OSError as error:
+        raise disk_error(error, workbench.cache.root) from error
+    return tuple(changes(old, new))
+
+
 def check_lock(workbench: Workbench, name: str, architecture: str | None = None) -> Lock:
     """The lock of a profile if it is current.
 

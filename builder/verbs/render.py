@@ -7,18 +7,18 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from builder.data.lock import Deb, Lock, Wheel
+from builder.data.lock import Lock
+from builder.data.recipe import Recipe
 from builder.foundation.atomic import disk_error
 from builder.foundation.errors import InputError, Problem
 from builder.foundation.making import alone, made_anew
 from builder.foundation.store import Store
 from builder.foundation.workbench import Workbench
 from builder.steps.export import export_repository, export_wheels
-from builder.steps.fetch import fetch
 from builder.steps.profiles import load_buildable
 from builder.steps.render import rendered_tree, write_tree
+from builder.verbs.fetch import bring
 from builder.verbs.lock import current_lock
-from builder.verbs.sources import find_sources
 
 MARK = "# Written by Lichen"  # how mkosi.conf of a rendered tree begins
 
@@ -50,7 +50,7 @@ def render(
         write_tree(tree, folder)
         folder.chmod(0o755)
         if packages:
-            _export(workbench, recipe.profile.suite, lock, folder)
+            _export(workbench, recipe, lock, folder)
     return destination
 
 
@@ -68,11 +68,11 @@ def _require_ours(destination: Path) -> None:
     raise InputError(Problem("will not overwrite what is there", str(destination), why, "name another folder"))
 
 
-def _export(workbench: Workbench, suite: str, lock: Lock, folder: Path) -> None:
+def _export(workbench: Workbench, recipe: Recipe, lock: Lock, folder: Path) -> None:
     """The packages and wheels that plain mkosi needs, fetched when the store has not got them."""
     store = Store(workbench.cache.store)
-    files: list[Deb | Wheel] = [*lock.debs, *lock.wheels]
-    fetch(store, files, find_sources(workbench, files), workbench.progress)
+    bring(workbench, recipe, lock, lock.files)
+    suite = recipe.profile.suite
     image = [deb for deb in lock.debs if {"image", "initrd"} & set(deb.uses)]
     for debs, place in ((image, folder / "packages"), (lock.used_by("tools"), folder / "tools" / "packages")):
         export_repository(store, debs, place, suite, workbench.runner, lock.source_date_epoch)

@@ -183,7 +183,7 @@ def test_changed_object_is_noted_and_fetched_anew(store: Store, mirror: Mirror, 
     bring(store, [deb], mirror, recorder=recorder)
     assert content(store, deb) == CONTENT
     [note] = recorder.notes
-    assert "tool 1.0: a file in the store was changed: its sha256 is " in note
+    assert "tool 1.0 amd64: a file in the store was changed: its sha256 is " in note
     assert len(mirror.requests) == 2
 
 

@@ -6,10 +6,9 @@ import multiprocessing
 import os
 import random
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -133,21 +132,6 @@ def test_killed_holder_hands_over_to_the_waiting_process(store: Store, mirror: M
     assert waiter.exitcode == 0
     assert store.verified(deb.sha256, deb.size).read_bytes() == CONTENT
     assert [request.range.startswith("bytes=") for request in mirror.requests] == [False, True]
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 1 MiB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    if os.geteuid() != 0:
-        pytest.skip("mounting a small file system needs root")
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
-    mounted = subprocess.run(mount, check=False, capture_output=True, text=True)
-    if mounted.returncode != 0:
-        pytest.skip(f"mounting is not allowed here: {mounted.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
 
 
 def test_disk_too_small_is_told_before_anything_is_fetched(small_disk: Path, mirror: Mirror) -> None:

@@ -134,6 +134,6 @@ def test_store_that_cannot_be_written(tmp_path: Path) -> None:
     ):
         pass
     [problem] = caught.value.problems
-    assert problem.what == "cannot write to the store"
+    assert problem.what == "cannot write"
     assert problem.why == "Not a directory"
     assert "LICHEN_CACHE" in problem.remedy
