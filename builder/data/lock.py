@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 
 from builder.data.model import Frozen, Name, Sha256, _tuple
 from builder.data.profile import Architecture
@@ -18,6 +18,12 @@ from builder.foundation.digest import canonical_json, digest_bytes
 from builder.foundation.errors import InputError, Problem
 
 Use = Literal["image", "initrd", "tools", "mkosi"]
+
+
+def _below(path: str) -> str:
+    if any(part in ("", ".", "..") for part in path.split("/")):
+        raise ValueError("not a plain path below the archive's root")
+    return path
 
 
 class SuiteIndex(Frozen):
@@ -37,7 +43,9 @@ class Deb(Frozen):
     version: str
     architecture: str
     archive: Name
-    path: str = Field(pattern=r"^pool/[^\x00-\x20]+\.deb$", description="below the archive's root")
+    path: Annotated[str, AfterValidator(_below)] = Field(
+        pattern=r"^[^\x00-\x20]+\.deb$", description="below the archive's root; vendors need not have a pool/"
+    )
     size: int = Field(gt=0)
     sha256: Sha256
     uses: Annotated[tuple[Use, ...], BeforeValidator(_tuple)]
@@ -57,6 +65,7 @@ class Wheel(Frozen):
     size: int = Field(gt=0)
     sha256: Sha256
     uses: Annotated[tuple[Literal["image", "tools"], ...], BeforeValidator(_tuple)]
+    repository: Name | None = Field(None, description="whose index it comes from; None: the machine's own")
 
 
 class LockedModel(Frozen):
@@ -66,6 +75,9 @@ class LockedModel(Frozen):
     sha256: Sha256
     size: int = Field(gt=0)
     target: str
+
+
+LockedFile = Deb | Wheel | LockedModel
 
 
 class LockedRepository(Frozen):
@@ -102,6 +114,12 @@ class Lock(Frozen):
     def used_by(self, use: Use) -> tuple[Deb, ...]:
         """The packages locked for one use, in the lock's order (by name)."""
         return tuple(deb for deb in self.debs if use in deb.uses)
+
+    @property
+    def files(self) -> tuple[LockedFile, ...]:
+        """Every file, each once."""
+        files: tuple[LockedFile, ...] = (*self.debs, *self.wheels, *self.models)
+        return tuple({file.sha256: file for file in files}.values())
 
     def text(self) -> str:
         """The file's exact content."""

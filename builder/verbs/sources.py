@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from builder.data.lock import Deb, Wheel
+from builder.data.recipe import Recipe
 from builder.foundation.workbench import Workbench
 from builder.steps.fetch import Sources
-from builder.steps.mirrors import debian_mirrors, wheel_index
+from builder.steps.mirrors import archive_mirrors, wheel_index
 
 
-def find_sources(workbench: Workbench, files: Sequence[Deb | Wheel]) -> Sources:
+def find_sources(workbench: Workbench, recipe: Recipe, files: Sequence[Deb | Wheel]) -> Sources:
     """Mirrors of the archives that ``files`` lie in, and indices when wheels are among them.
 
     Raises:
@@ -18,5 +19,6 @@ def find_sources(workbench: Workbench, files: Sequence[Deb | Wheel]) -> Sources:
     """
     archives = sorted({file.archive for file in files if isinstance(file, Deb)})
     wheels = any(isinstance(file, Wheel) for file in files)
-    mirrors = debian_mirrors(workbench.runner, workbench.mirrors, archives) if archives else {}
+    repositories = recipe.profile.repositories
+    mirrors = archive_mirrors(workbench.runner, workbench.mirrors, archives, repositories) if archives else {}
     return Sources(mirrors, wheel_index(workbench.runner, workbench.indices) if wheels else ())
