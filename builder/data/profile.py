@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from builder.data.model import Frozen, Name, Names, Packages, Sha256, Size, Strings, _tuple
 
@@ -46,6 +46,12 @@ _SUITE = r"^(\./|/|[A-Za-z0-9][A-Za-z0-9.+~_-]*(/[A-Za-z0-9][A-Za-z0-9.+~_-]*)*/
 _COMPONENT = r"^[A-Za-z0-9][A-Za-z0-9.+~_-]*(/[A-Za-z0-9][A-Za-z0-9.+~_-]*)*$"
 
 
+def _some(items: tuple[str, ...]) -> tuple[str, ...]:
+    if not items:
+        raise ValueError("wanted at least one")
+    return items
+
+
 class Repository(Frozen):
     """An apt repository besides Debian's, and perhaps an index of wheels, of one vendor.
 
@@ -57,9 +63,9 @@ class Repository(Frozen):
     )
     key: str = Field(description="file with its OpenPGP public key, relative to the project")
     fingerprint: str = Field(pattern=r"^[0-9A-F]{40}([0-9A-F]{24})?$", description="of the key that signs its index")
-    suites: Annotated[tuple[Annotated[str, Field(pattern=_SUITE)], ...], BeforeValidator(_tuple)] = Field(
-        min_length=1, description="suites; one that ends in / is a flat repository's folder"
-    )
+    suites: Annotated[
+        tuple[Annotated[str, Field(pattern=_SUITE)], ...], BeforeValidator(_tuple), AfterValidator(_some)
+    ] = Field(json_schema_extra={"minItems": 1}, description="suites; one that ends in / is a flat repository's folder")
     components: Annotated[tuple[Annotated[str, Field(pattern=_COMPONENT)], ...], BeforeValidator(_tuple)] = Field(
         (), description="components of the suites; none for a flat repository"
     )

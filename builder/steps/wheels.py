@@ -31,6 +31,8 @@ from builder.foundation.errors import InputError, LichenError, Problem
 from builder.foundation.process import ProcessError, Runner
 from builder.foundation.transport import Limits, PassingError, RefusedError, connect, get
 
+_PYLOCK = ("--format", "pylock.toml", "--output-file", "pylock.toml")
+_ORIGINS = ("--format", "requirements.txt", "--no-header", "--no-annotate", "--emit-index-annotation")
 LOCAL = "debian"  # local version label of what Debian provides; no index has it
 # Settings of uv that say how to reach an index. All others could change what is chosen, so uv does not see them.
 TRANSPORT = ("UV_HTTP_", "UV_NATIVE_TLS", "UV_SYSTEM_CERTS", "UV_INSECURE_HOST", "UV_KEYRING_PROVIDER")
@@ -109,19 +111,26 @@ def resolve_wheels(
             _empty_wheel(folder, distribution, version)
         (folder / "requirements.in").write_text("".join(f"{line}\n" for line in requirements))
         (folder / "constraints.txt").write_text("".join(f"{k}=={v}\n" for k, v in sorted(versions.items())))
+        environment = _environment(os.environ)
         try:
-            runner.run(_command(folder, target, source), cwd=folder, env=_environment(os.environ))
+            runner.run([*_command(folder, target, source), *_PYLOCK], cwd=folder, env=environment)
+            # pylock.toml does not tell which index a wheel is from; asked again, uv has it all in its cache.
+            printed = ""
+            if source.vendors:
+                asked = [*_command(folder, target, source), *_ORIGINS]
+                printed = runner.run(asked, cwd=folder, env=environment).stdout
         except ProcessError as error:
             raise _explain(error.completed.stderr.strip(), target, source, asked_by or {}) from error
         document = tomllib.loads((folder / "pylock.toml").read_text())
     entries = [entry for entry in document["packages"] if entry["version"].partition("+")[2] != LOCAL]
-    return [_wheel(entry, target.use, source.vendors) for entry in entries]
+    origins = _origins(printed, source.vendors)
+    return [_wheel(entry, target.use, origins.get(entry["name"])) for entry in entries]
 
 
 def _command(folder: Path, target: WheelTarget, source: WheelSource) -> list[str | Path]:
     command: list[str | Path] = [find_uv_bin(), "pip", "compile", "requirements.in", "--quiet"]
     command += ["--no-config", "--system-certs"]
-    command += ["--format", "pylock.toml", "--output-file", "pylock.toml", "--only-binary", ":all:"]
+    command += ["--only-binary", ":all:"]
     # The interpreter only runs uv's queries; without it uv would download one of the target's version.
     command += ["--python", sys.executable, "--no-python-downloads"]
     command += ["--python-version", target.python, "--python-platform", target.platform]
@@ -131,6 +140,14 @@ def _command(folder: Path, target: WheelTarget, source: WheelSource) -> list[str
     for index in first:
         command += ["--index", index]
     return [*command, "--default-index", last]
+
+
+def _origins(printed: str, vendors: Mapping[str, str]) -> dict[str, str]:
+    """For each distribution from a vendor's index the vendor's name, from what uv prints as :data:`_ORIGINS`."""
+    # uv leaves out user and password.
+    names = {re.sub("//[^/@]*@", "//", url): name for name, url in reversed(list(vendors.items()))}
+    found = re.findall(r"^([a-z0-9-]+)==\S+\n +# from (\S+?)/*$", printed, re.M)
+    return {distribution: names[url] for distribution, url in found if url in names}
 
 
 def _environment(environ: Mapping[str, str]) -> dict[str, str]:
@@ -173,7 +190,7 @@ def _empty_wheel(folder: Path, distribution: str, version: str) -> None:
         archive.writestr(f"{info}/RECORD", "")
 
 
-def _wheel(entry: Mapping[str, Any], use: Literal["image", "tools"], vendors: Mapping[str, str]) -> Wheel:
+def _wheel(entry: Mapping[str, Any], use: Literal["image", "tools"], repository: str | None) -> Wheel:
     # uv lists only wheels that the platform takes, the best one first.
     file = entry["wheels"][0]
     filename = file.get("name") or unquote(urlsplit(file["url"]).path.rpartition("/")[2])
@@ -190,7 +207,7 @@ def _wheel(entry: Mapping[str, Any], use: Literal["image", "tools"], vendors: Ma
         size=file.get("size") or _size(file["url"]),
         sha256=sha256,
         uses=(use,),
-        repository=next((name for name, url in vendors.items() if url == entry.get("index", "").rstrip("/")), None),
+        repository=repository,
     )
 
 
