@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 
 from builder.data.model import Frozen, Name, Sha256, _tuple
 from builder.data.profile import Architecture
+from builder.data.toolchain import Suite
 from builder.foundation.digest import canonical_json, digest_bytes
 from builder.foundation.errors import InputError, Problem
 
@@ -34,6 +35,11 @@ class SuiteIndex(Frozen):
     date: str = Field(description="the index's own Date, ISO 8601 in UTC")
     inrelease_sha256: Sha256
     expired: bool = Field(False, description="its Valid-Until had passed and the person locking accepted that")
+
+    @property
+    def label(self) -> str:
+        """What a person calls the suite."""
+        return Suite(archive=self.archive, name=self.suite).label
 
 
 class Deb(Frozen):

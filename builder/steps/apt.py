@@ -114,7 +114,13 @@ class AptRoot:
         return self.runner.run(["apt-cache", "pkgnames", *options], env=self.environment).stdout.split()
 
     def _debs(self, printed: str, use: Use) -> list[Deb]:
-        return [self._deb(match, use) for line in printed.splitlines() if (match := _URI.match(line))]
+        found = [(line, _URI.match(line)) for line in printed.splitlines() if line.startswith("'")]
+        # Vendors' indices may have other sums only; without a word the package would be missing from the lock.
+        if unknown := [line for line, match in found if not match]:
+            why = "only a file with a known hash can be locked"
+            remedy = "ask the vendor for an index with SHA256 sums, or do without these packages"
+            raise LichenError(Problem("the index tells no SHA-256 of a package", "\n".join(unknown), why, remedy))
+        return [self._deb(match, use) for _, match in found if match]
 
     def _deb(self, match: re.Match[str], use: Use) -> Deb:
         uri = match["uri"]

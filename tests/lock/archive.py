@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import lzma
 import os
 import posixpath
@@ -123,6 +124,7 @@ class Suite:
     valid_until: datetime | None = None
     by_hash: bool = True
     origin: str = "Debian"
+    sums: str = "SHA256"
 
     @property
     def flat(self) -> bool:
@@ -143,9 +145,12 @@ class Suite:
         for package in self.packages:
             if package.architecture in ("all", architecture):
                 content = deb(package)
-                file = f"Filename: {self.path(package)}\nSize: {len(content)}\nSHA256: {digest_bytes(content)}\n"
+                file = f"Filename: {self.path(package)}\nSize: {len(content)}\n{self._sum(content)}"
                 stanzas.append(package.control + file)
         return "\n".join(stanzas).encode()
+
+    def _sum(self, content: bytes) -> str:
+        return f"{self.sums}: {hashlib.new(self.sums.lower(), content).hexdigest()}\n"
 
     def indices(self) -> dict[str, bytes]:
         """All of its indices by their name in Release."""

@@ -309,6 +309,14 @@ class TestSignature:
         assert problem.where == vendor.where
         assert "Date" in problem.why or "date" in problem.why
 
+    @pytest.mark.parametrize("sums", ["SHA512", "SHA1"])
+    def test_index_without_sums_that_a_lock_could_hold(self, vendor: Vendor, sums: str) -> None:
+        vendor.suite.sums = sums
+        vendor.publish()
+        problem = one(vendor.world.fails(LichenError))
+        assert problem.what == "the index tells no SHA-256 of a package"
+        assert "gadget_2.0-1_all.deb" in problem.where
+
     def test_no_repository_there(self, vendor: Vendor) -> None:
         vendor.say(suites=["unstable"])
         problem = one(vendor.world.fails(LichenError))
