@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from builder.data.profile import Repository
@@ -21,11 +22,26 @@ class PublicKey:
         packets: the key in binary form, exactly what was checked; apt gets this and not the file, in which something
             else may stand beside the key.
         sha256: of the file.
+        expires: when it does, None for never.
+        place: where the profile names its file.
     """
 
     fingerprint: str
     packets: bytes
     sha256: str
+    expires: datetime | None
+    place: str
+
+    def require_alive(self, now: datetime) -> None:
+        """Refuse a key that has expired. Of apt's verifiers one takes what such a key signed in its time, one does not.
+
+        Raises:
+            InputError: it has expired.
+        """
+        if self.expires and self.expires <= now:
+            why = f"the key {self.fingerprint} expired on {self.expires:%Y-%m-%d}"
+            remedy = "put the one that the vendor renewed into the file; if there is none, ask the vendor"
+            raise InputError(Problem("the repository's key has expired", self.place, why, remedy))
 
 
 def read_public_key(project: Path, repository: Repository, place: str) -> PublicKey:
@@ -63,7 +79,7 @@ def read_public_key(project: Path, repository: Repository, place: str) -> Public
     if fingerprints[0] != repository.fingerprint:
         why = f"it holds the key {fingerprints[0]}, the profile names {repository.fingerprint}"
         raise fault(why, "ask the vendor which one is right, then correct the key file or the fingerprint")
-    return PublicKey(fingerprints[0], packets, digest_bytes(content))
+    return PublicKey(fingerprints[0], packets, digest_bytes(content), _expiration(packets), place)
 
 
 def _parse(content: bytes) -> tuple[list[str], list[str], bytes]:
@@ -85,3 +101,13 @@ def _parse(content: bytes) -> tuple[list[str], list[str], bytes]:
         raise ValueError("no key is in it")
     primary = [packet for packet, kind in zip(packets, kinds, strict=True) if kind == _PRIMARY]
     return kinds, [packet.fingerprint.upper() for packet in primary], b"".join(bytes(packet) for packet in packets)
+
+
+def _expiration(packets: bytes) -> datetime | None:
+    from pysequoia import Cert
+
+    try:
+        return Cert.from_bytes(packets).expiration
+    except RuntimeError:
+        # The key's own signatures are too weak to be believed; apt's verifier gives its reason.
+        return None

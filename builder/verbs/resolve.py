@@ -48,11 +48,13 @@ def resolve_lock(
         accept_expired, without: as for :func:`builder.verbs.lock.lock`.
 
     Raises:
-        InputError: a package does not exist, dependencies cannot be met, or a repository would replace a package of
-            Debian.
+        InputError: a repository's key has expired, a package does not exist, dependencies cannot be met, or a
+            repository would replace a package of Debian.
         LichenError: a mirror or an index cannot be used.
         OSError: the disk is full.
     """
+    for _, key in sorted(recipe.keys.items()):
+        key.require_alive(workbench.clock())
     suites = [s for s in toolchain.release_suites(recipe.profile.suite) if s.name not in without]
     debs, indices = _resolve_debs(workbench, recipe, architecture, suites, accept_expired)
     wheels = _resolve_wheels(workbench, recipe, architecture, debs)

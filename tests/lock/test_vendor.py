@@ -277,17 +277,32 @@ class TestSignature:
         assert "this is not signed by Debian's keys" in problem.remedy
 
     def test_expired_key(self, vendor: Vendor, past: Key) -> None:
+        """gpgv refuses what it signed in its time, sqv does not: so Lichen looks itself, and only when it locks."""
+        first = vendor.world.lock().lock
         vendor.world.sample.write("keys/vendor.asc", past.armoured)
         vendor.say(fingerprint=past.fingerprint)
         vendor.suite.date = datetime(2021, 1, 2, tzinfo=UTC)
         vendor.suite.publish(vendor.world.mirror, past)
-        problem = one(vendor.world.fails(LichenError))
-        assert problem.where == vendor.where
-        assert re.search("EXPKEYSIG|[Ee]xpired on|not live", problem.why)
-        assert problem.remedy == (
-            f"the key {past.fingerprint} has expired: put the one that the vendor renewed into "
-            "`repositories.vendor` of the profile"
-        )
+        asked = len(vendor.world.mirror.requests)
+        problem = one(vendor.world.fails(InputError))
+        assert len(vendor.world.mirror.requests) == asked
+        assert problem.what == "the repository's key has expired"
+        assert problem.where == vendor.place("key")
+        assert problem.why == f"the key {past.fingerprint} expired on 2021-01-09"
+        assert problem.remedy.startswith("put the one that the vendor renewed into the file")
+        vendor.world.sample.write("keys/vendor.asc", vendor.key.armoured)
+        vendor.say(fingerprint=vendor.key.fingerprint)
+        vendor.suite.date = datetime.now(UTC) - timedelta(hours=1)
+        vendor.publish()
+        assert vendor.world.mended().debs == first.debs
+
+    def test_key_is_judged_at_the_time_of_locking(self, vendor: Vendor, past: Key) -> None:
+        vendor.world.sample.write("keys/vendor.asc", past.armoured)
+        vendor.say(fingerprint=past.fingerprint)
+        key = load_recipe(vendor.world.sample.project, "small").keys["vendor"]
+        key.require_alive(datetime(2021, 1, 8, tzinfo=UTC))
+        with pytest.raises(InputError):
+            key.require_alive(datetime(2021, 1, 9, 12, tzinfo=UTC))
 
     def test_expired_index(self, vendor: Vendor) -> None:
         vendor.suite.valid_until = datetime.now(UTC) - timedelta(days=3)
