@@ -198,7 +198,7 @@ def test_file_that_is_no_package(store: Store, tmp_path: Path) -> None:
 
 
 def test_names_that_leave_the_pool_are_refused(store: Store, tmp_path: Path) -> None:
-    deb = stored(store, build(tmp_path, "tool", "2"), "../../tool", "2")
+    deb = stored(store, build(tmp_path, "tool", "2"), "tool", "2").model_copy(update={"name": "../../tool"})
     with pytest.raises(LichenError, match="not a plain file name"):
         export(store, [deb], tmp_path / "repository")
 
