@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from builder import __version__
@@ -13,7 +13,7 @@ from builder.data.lock import Lock
 from builder.data.manifest import Artefact, Manifest
 from builder.data.recipe import Recipe
 from builder.foundation.atomic import disk_error
-from builder.foundation.digest import CHUNK
+from builder.foundation.digest import CHUNK, digest_bytes
 from builder.foundation.errors import LichenError, Problem
 from builder.foundation.making import made_anew
 
@@ -59,7 +59,16 @@ def require_installed(root: Path, lock: Lock) -> None:
         raise LichenError(problems)
 
 
-def finish_image(recipe: Recipe, lock: Lock, key: str, tools: Path, output: Path, log: Path, folder: Path) -> Manifest:
+def finish_image(
+    recipe: Recipe,
+    lock: Lock,
+    key: str,
+    tools: Path,
+    output: Path,
+    documents: Mapping[str, str],
+    log: Path,
+    folder: Path,
+) -> Manifest:
     """Turn mkosi's ``output`` into the image folder ``folder``, complete or absent.
 
     The caller is alone with ``folder`` (:func:`builder.foundation.making.alone`).
@@ -67,6 +76,7 @@ def finish_image(recipe: Recipe, lock: Lock, key: str, tools: Path, output: Path
     Args:
         key: the image component's key.
         tools: root of the tools tree.
+        documents: what tells about the image: name and text of further artefacts.
         log: the build's log, kept beside the artefacts. It differs from build to build and has no checksum.
 
     Raises:
@@ -80,6 +90,10 @@ def finish_image(recipe: Recipe, lock: Lock, key: str, tools: Path, output: Path
                     raise LichenError(Problem(f"mkosi made no {made}", str(output), "", f"see {log}"))
                 digest, size = _move(output / made, aside / name)
                 artefacts[name] = Artefact(size=size, sha256=digest)
+            for name, text in documents.items():
+                content = text.encode()
+                (aside / name).write_bytes(content)
+                artefacts[name] = Artefact(size=len(content), sha256=digest_bytes(content))
             manifest = _manifest(recipe, lock, key, tools, artefacts)
             (aside / "manifest.json").write_text(manifest.text(), encoding="utf-8")
             (aside / "SHA256SUMS").write_text(_checksums(artefacts, manifest))

@@ -34,11 +34,12 @@ NAMESPACE = uuid.UUID("6c696368-656e-5069-8d61-676573206f66")
 
 @dataclass(frozen=True)
 class RenderedFile:
-    """One file of a rendered tree: its bytes and permissions, or where it links to."""
+    """One file of a rendered tree: its bytes and permissions, or where it links to, and the overlay that has it."""
 
     content: bytes = b""
     mode: int = 0o644
     link: str | None = None
+    overlay: str | None = None
 
     def identity(self) -> list[str]:
         """What decides bytes of the image, for a digest."""
@@ -154,7 +155,7 @@ def overlay_files(recipe: Recipe) -> Tree:
         for path in sorted(item.tree.rglob("*")) if item.tree.is_dir() else ():
             name = path.relative_to(item.tree).as_posix()
             if path.is_symlink():
-                tree[name] = RenderedFile(link=str(path.readlink()))
+                tree[name] = RenderedFile(link=str(path.readlink()), overlay=item.name)
             elif path.is_file() and "__pycache__" not in path.parts:
                 try:
                     target, file = _overlay_file(recipe, item, path, name)
@@ -180,7 +181,7 @@ def _overlay_file(recipe: Recipe, item: OverlayFolder, path: Path, name: str) ->
     declared = item.overlay.modes.get(target)
     # git keeps the executable bit only; the umask of a checkout must not reach the image.
     mode = int(declared, 8) if declared else 0o755 if path.stat().st_mode & 0o100 else 0o644
-    return target, RenderedFile(content, mode)
+    return target, RenderedFile(content, mode, overlay=item.name)
 
 
 def _preset(recipe: Recipe) -> str:

@@ -30,6 +30,7 @@ from builder.steps.fetch import fetch
 from builder.steps.finish import finish_image, require_installed
 from builder.steps.profiles import load_buildable
 from builder.steps.render import component_tree, write_tree
+from builder.verbs.documents import documents
 from builder.verbs.lock import current_lock
 from builder.verbs.plan import plan_image
 from builder.verbs.sources import find_sources
@@ -211,7 +212,8 @@ class _Build:
         begin = time.monotonic()
         with step(self.workbench.progress, "manifest and checksums"):
             key = self._component("image").key
-            manifest = finish_image(self.recipe, self.lock, key, box.tree, output, self.log, folder)
+            texts = documents(self.recipe, self.lock, output, {name: self._path(name) / name for name in parts})
+            manifest = finish_image(self.recipe, self.lock, key, box.tree, output, texts, self.log, folder)
         with contextlib.suppress(LichenError):  # the image is there; only later plans would tell less
             self.kept.remember(self._component("image"), self.recipe.name)
         self.seconds["finish"] = round(time.monotonic() - begin, 1)
