@@ -25,6 +25,7 @@ class FileEntry(Frozen):
         mode: permission bits, set-user-ID and the like included.
         size: bytes of a file's content; 0 for anything else.
         sha256: of a regular file.
+        sha1: of a regular file that no package brought; bills of materials in SPDX want it.
         link: where a symbolic link points to.
         owner: who brought it: ``deb:NAME``, ``wheel:NAME``, ``overlay:NAME``, ``model:NAME``, or ``build``. Python's
             byte code has the owner of its source, a folder of several packages that of the first of them.
@@ -37,6 +38,7 @@ class FileEntry(Frozen):
     gid: int
     size: int = 0
     sha256: str | None = None
+    sha1: str | None = None
     link: str | None = None
     owner: str = BUILD
 

@@ -9,6 +9,10 @@ from builder.data.model import Frozen, Sha256
 from builder.foundation.digest import canonical_json
 from builder.foundation.errors import InputError, Problem
 
+MANIFEST = "manifest.json"
+PROVENANCE = "provenance.json"
+SUMS = "SHA256SUMS"  # of every file of the folder but itself, signatures and the build's log
+
 
 class Artefact(Frozen):
     """One file of the image folder."""

@@ -37,7 +37,7 @@ def with_owners(entries: Iterable[FileEntry], owners: Sequence[Mapping[str, str]
         if owner is None and entry.path.endswith(".pyc"):
             with contextlib.suppress(ValueError):  # not in a __pycache__
                 owner = _owner(source_from_cache(entry.path), owners)
-        found.append(entry.model_copy(update={"owner": owner}) if owner else entry)
+        found.append(entry.model_copy(update={"owner": owner, "sha1": None}) if owner else entry)
     return found
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from builder import __version__
+from builder.data.dpkg import stanzas
 from builder.data.lock import Lock
-from builder.data.manifest import Artefact, Manifest
+from builder.data.manifest import MANIFEST, PROVENANCE, SUMS, Artefact, Manifest
 from builder.data.recipe import Recipe
 from builder.foundation.atomic import disk_error
 from builder.foundation.digest import CHUNK, digest_bytes
@@ -29,8 +31,7 @@ _NAMED_TOOLS = (
 def installed_packages(root: Path) -> dict[str, tuple[str, str]]:
     """Name of every installed package of the tree with its version and architecture, from dpkg's own database."""
     packages: dict[str, tuple[str, str]] = {}
-    for stanza in (root / "var/lib/dpkg/status").read_text(encoding="utf-8").split("\n\n"):
-        fields = dict(line.split(": ", 1) for line in stanza.splitlines() if ": " in line and line[0] != " ")
+    for fields in stanzas((root / "var/lib/dpkg/status").read_text(encoding="utf-8")):
         if fields.get("Status") == "install ok installed":
             packages[fields["Package"]] = (fields["Version"], fields["Architecture"])
     return packages
@@ -59,15 +60,21 @@ def require_installed(root: Path, lock: Lock) -> None:
         raise LichenError(problems)
 
 
+@dataclass(frozen=True)
+class Papers:
+    """How to write what goes with an image.
+
+    Attributes:
+        describe: from the artefacts so far, name and text of further ones that tell about them.
+        attest: from the manifest of all artefacts, the provenance.
+    """
+
+    describe: Callable[[Mapping[str, Artefact]], Mapping[str, str]]
+    attest: Callable[[Manifest], str]
+
+
 def finish_image(
-    recipe: Recipe,
-    lock: Lock,
-    key: str,
-    tools: Path,
-    output: Path,
-    documents: Mapping[str, str],
-    log: Path,
-    folder: Path,
+    recipe: Recipe, lock: Lock, key: str, tools: Path, output: Path, papers: Papers, log: Path, folder: Path
 ) -> Manifest:
     """Turn mkosi's ``output`` into the image folder ``folder``, complete or absent.
 
@@ -76,11 +83,10 @@ def finish_image(
     Args:
         key: the image component's key.
         tools: root of the tools tree.
-        documents: what tells about the image: name and text of further artefacts.
         log: the build's log, kept beside the artefacts. It differs from build to build and has no checksum.
 
     Raises:
-        LichenError: an output is missing or the disk is full; ``folder`` is untouched then.
+        LichenError: an output is missing, the disk is full, or whatever the papers raise; ``folder`` is untouched then.
     """
     try:
         with made_anew(folder) as aside:
@@ -90,19 +96,25 @@ def finish_image(
                     raise LichenError(Problem(f"mkosi made no {made}", str(output), "", f"see {log}"))
                 digest, size = _move(output / made, aside / name)
                 artefacts[name] = Artefact(size=size, sha256=digest)
-            for name, text in documents.items():
-                content = text.encode()
-                (aside / name).write_bytes(content)
-                artefacts[name] = Artefact(size=len(content), sha256=digest_bytes(content))
+            for name, text in papers.describe(artefacts).items():
+                artefacts[name] = _written(aside / name, text)
             manifest = _manifest(recipe, lock, key, tools, artefacts)
-            (aside / "manifest.json").write_text(manifest.text(), encoding="utf-8")
-            (aside / "SHA256SUMS").write_text(_checksums(artefacts, manifest))
+            sums = {name: artefact.sha256 for name, artefact in artefacts.items()}
+            sums[MANIFEST] = _written(aside / MANIFEST, manifest.text()).sha256
+            sums[PROVENANCE] = _written(aside / PROVENANCE, papers.attest(manifest)).sha256
+            _written(aside / SUMS, "".join(f"{digest}  {name}\n" for name, digest in sorted(sums.items())))
             shutil.copyfile(log, aside / "build.log")
             for path in aside.iterdir():
                 path.chmod(0o644)
     except OSError as error:
         raise disk_error(error, folder) from error
     return manifest
+
+
+def _written(path: Path, text: str) -> Artefact:
+    content = text.encode()
+    path.write_bytes(content)
+    return Artefact(size=len(content), sha256=digest_bytes(content))
 
 
 def _move(source: Path, destination: Path) -> tuple[str, int]:
@@ -184,9 +196,3 @@ def _kernel(lock: Lock) -> str:
         deb.name.removeprefix("linux-image-") for deb in lock.used_by("image") if deb.name.startswith("linux-image-")
     ]
     return max(releases, key=lambda name: (name[:1].isdigit(), name), default="")
-
-
-def _checksums(artefacts: dict[str, Artefact], manifest: Manifest) -> str:
-    lines = {name: artefact.sha256 for name, artefact in artefacts.items()}
-    lines["manifest.json"] = hashlib.sha256(manifest.text().encode()).hexdigest()
-    return "".join(f"{digest}  {name}\n" for name, digest in sorted(lines.items()))
