@@ -12,6 +12,9 @@ from builder.foundation.errors import InputError, Problem
 MANIFEST = "manifest.json"
 PROVENANCE = "provenance.json"
 SUMS = "SHA256SUMS"  # of every file of the folder but itself, signatures and the build's log
+SIGNATURE = "SHA256SUMS.sig"
+ENVELOPE = "provenance.dsse.json"
+LOG = "build.log"
 
 
 class Artefact(Frozen):

@@ -12,7 +12,7 @@ from pathlib import Path
 from builder import __version__
 from builder.data.dpkg import stanzas
 from builder.data.lock import Lock
-from builder.data.manifest import MANIFEST, PROVENANCE, SUMS, Artefact, Manifest
+from builder.data.manifest import LOG, MANIFEST, PROVENANCE, SUMS, Artefact, Manifest
 from builder.data.recipe import Recipe
 from builder.foundation.atomic import disk_error
 from builder.foundation.digest import CHUNK, digest_bytes
@@ -103,7 +103,7 @@ def finish_image(
             sums[MANIFEST] = _written(aside / MANIFEST, manifest.text()).sha256
             sums[PROVENANCE] = _written(aside / PROVENANCE, papers.attest(manifest)).sha256
             _written(aside / SUMS, "".join(f"{digest}  {name}\n" for name, digest in sorted(sums.items())))
-            shutil.copyfile(log, aside / "build.log")
+            shutil.copyfile(log, aside / LOG)
             for path in aside.iterdir():
                 path.chmod(0o644)
     except OSError as error:

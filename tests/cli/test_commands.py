@@ -18,6 +18,7 @@ from tests.cli.conftest import Lichen
 from tests.profiles.sample import Sample
 
 COMMANDS = ("list", "show", "lock", "plan", "render", "build", "boot", "test", "doctor", "clean", "schema")
+COMMANDS += ("sign", "inspect")
 
 
 def test_all_commands_are_there() -> None:

@@ -20,7 +20,7 @@ from builder.steps.contents import (
     with_owners,
 )
 from tests.conftest import CLASSROOM, REPOSITORY
-from tests.sbom.conftest import SITE, inventory, put
+from tests.sbom.madeup import SITE, inventory, put
 
 PREFIX = "/opt/ai"
 
@@ -60,6 +60,7 @@ def test_inventory(root: Path, tmp_path: Path) -> None:
         gid=os.getgid(),
         size=len(content),
         sha256=hashlib.sha256(content).hexdigest(),
+        sha1=hashlib.sha1(content).hexdigest(),
     )
     assert found["/usr/bin/sudo"] == sudo
     assert (found["/usr/bin/löve\\xff"].kind, found["/usr/bin/löve\\xff"].link) == ("link", "somewhere/\\xff")
@@ -84,6 +85,8 @@ def test_inventory_is_the_same_again(root: Path, tmp_path: Path) -> None:
 
 def test_file_is_read_as_it_was_written(root: Path, tmp_path: Path) -> None:
     entries = with_owners(inventory(root, tmp_path / "out"), [deb_owners(root)])
+    # Bills of materials list what no package brought, and want this of it.
+    assert {entry.owner for entry in entries if entry.sha1} == {"build"}
     path = tmp_path / "contents.jsonl"
     path.write_text(contents_text(entries), encoding="utf-8")
     assert list(read_contents(path)) == sorted(entries, key=lambda entry: entry.path)
