@@ -203,8 +203,8 @@ def test_command(made: MadeImage, keys: Keys, lichen: Lichen, tmp_path: Path, mo
     assert (said.code, said.err) == (0, "")
     assert "by the key given" in said.out
     assert f"{made.lock.digest}, packages of " in said.out
-    rows = dict(line.split(maxsplit=1) for line in said.out.splitlines())
-    assert (rows["packages"], rows["wheels"]) == ("2", "1")
+    rows = {line.split()[0]: line.split()[1:] for line in said.out.splitlines()}
+    assert (rows["packages"], rows["wheels"]) == (["2"], ["1"])
     document = lichen("inspect", str(folder), "--json").json
     assert document["signature"]["state"] == "untrusted"
     assert (document["problems"], document["profile"]) == ([], "small")
