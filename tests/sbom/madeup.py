@@ -74,7 +74,7 @@ def put(root: Path, name: str, text: str = "", mode: int = 0o644) -> Path:
 
 def make_tree(root: Path) -> Path:
     """With a diversion, merged /usr, byte code, what scripts made, and the copyright file of another package."""
-    for folder in ("usr/lib", "usr/bin", "proc/1", "var/tmp/left", "work/src"):
+    for folder in ("usr/lib", "usr/bin", "proc/1", "boot/loader", "var/tmp/left", "work/src"):
         (root / folder).mkdir(parents=True)
     (root / "lib").symlink_to("usr/lib")
     info = "var/lib/dpkg/info"

@@ -66,7 +66,7 @@ def test_inventory(root: Path, tmp_path: Path) -> None:
     assert (found["/usr/bin/löve\\xff"].kind, found["/usr/bin/löve\\xff"].link) == ("link", "somewhere/\\xff")
     assert found["/var/tmp"].kind == "folder"
     # What systemd-repart does not copy into the root partition.
-    assert not {"/proc/1", "/var/tmp/left", "/work", "/work/src"} & set(found)
+    assert not {"/proc/1", "/boot/loader", "/var/tmp/left", "/work", "/work/src"} & set(found)
 
 
 def test_inventory_is_the_same_again(root: Path, tmp_path: Path) -> None:
