@@ -186,6 +186,7 @@ def _manifest(recipe: Recipe, lock: Lock, key: str, tools: Path, artefacts: dict
         tools={**named, "lichen": __version__, "mkosi": mkosi.version},
         packages=inside,
         wheels=tuple(wheel for wheel in lock.wheels if "image" in wheel.uses),
+        models=lock.models,
         artefacts=artefacts,
     )
 

@@ -14,7 +14,7 @@ from spdx_tools.spdx.parser.jsonlikedict.json_like_dict_parser import JsonLikeDi
 
 from builder.data.bill import CYCLONEDX, SPDX
 from builder.data.contents import CONTENTS, FileEntry, read_contents
-from builder.data.lock import Deb, Wheel
+from builder.data.lock import Deb, LockedModel, Wheel
 from builder.data.manifest import ENVELOPE, LOG, MANIFEST, PROVENANCE, SIGNATURE, SUMS, Manifest
 from builder.foundation.digest import digest_file
 from builder.foundation.errors import InputError, Problem
@@ -131,10 +131,10 @@ def read_bill(folder: Path) -> dict[str, Any]:
 def bill_problems(folder: Path, bill: Mapping[str, Any], manifest: Manifest) -> Iterator[Problem]:
     """Packages and wheels that manifest and bills of materials do not agree on."""
     listed = {_sha256(package) for package in bill.get("packages", ())}
-    files: list[Deb | Wheel] = [*manifest.packages, *manifest.wheels]
+    files: list[Deb | Wheel | LockedModel] = [*manifest.packages, *manifest.wheels, *manifest.models]
     for file in files:
         if file.sha256 not in listed:
-            why = f"{MANIFEST} has {file.name} {file.version}"
+            why = f"{MANIFEST} has {file.name}, SHA-256 {file.sha256}"
             yield Problem("a package is not in the bill of materials", str(folder / SPDX), why, _AGAIN)
     path = folder / CYCLONEDX
     try:

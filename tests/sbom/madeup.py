@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builder.data.contents import FileEntry, read_contents
-from builder.data.lock import Deb, Lock, Wheel, read_lock
+from builder.data.lock import Deb, Lock, LockedModel, Wheel, read_lock
 from builder.data.manifest import Manifest
 from builder.foundation.process import Runner
 from builder.foundation.store import Store
@@ -152,6 +152,7 @@ def make_lock(bench: Workbench) -> Lock:
         "resolution": _resolution(recipe, "amd64"),
         "debs": (one, two, *tools),
         "wheels": (wheel, *uv),
+        "models": (LockedModel(name="tiny", sha256="4" * 64, size=7, target="/opt/models/tiny.bin"),),
     }
     path = bench.project.lock("small", "amd64")
     path.parent.mkdir(parents=True)

@@ -46,6 +46,7 @@ def test_spdx_holds_everything(spdx: Document, made: MadeImage) -> None:
         "deb-one": "1" * 64,
         "deb-two3.13": "2" * 64,
         "wheel-some-tool": "3" * 64,
+        "model-tiny": "4" * 64,
         "tool-mkosi": mkosi.sha256,
         "tool-uv": uv.sha256,
     }
@@ -63,7 +64,15 @@ def test_spdx_holds_everything(spdx: Document, made: MadeImage) -> None:
     names = {file.name for file in spdx.files}
     assert {"./etc/ld.so.cache", "./opt/ai/pyvenv.cfg", "./var/lib/dpkg/status"} < names
     # Not what somebody brought: packages with their byte code, wheels, overlays.
-    assert not {"./usr/bin/sudo", "./usr/lib/python3/__pycache__/mod.cpython-313.pyc", "./var/www/index.html"} & names
+    assert (
+        not {
+            "./opt/models/tiny.bin",
+            "./usr/bin/sudo",
+            "./usr/lib/python3/__pycache__/mod.cpython-313.pyc",
+            "./var/www/index.html",
+        }
+        & names
+    )
     assert len(related(spdx, RelationshipType.FILE_ADDED)) == len(names)
 
 

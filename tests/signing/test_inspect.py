@@ -29,7 +29,7 @@ def test_whole_folder(made: MadeImage, keys: Keys) -> None:
     assert found.problems == ()
     assert found.signature.state == "unsigned"
     assert found.manifest == made.manifest
-    assert (found.licences, found.unlicensed) == (3, 5)  # of two debs, one wheel and Lichen; overlays and tools
+    assert (found.licences, found.unlicensed) == (3, 6)  # of two debs, one wheel and Lichen; overlays, model, tools
     sign(made.workbench, "small", key=keys.private)
     assert inspect_image(made.folder).signature.state == "untrusted"
     assert inspect_image(made.folder).problems == ()
@@ -84,7 +84,7 @@ def test_checksums_written_anew_do_not_hide_a_change(made: MadeImage, keys: Keys
 
 def test_manifest_and_bills_disagree(made: MadeImage) -> None:
     path = made.folder / "sbom.spdx.json"
-    path.write_text(path.read_text().replace("3" * 64, "4" * 64).replace("pkg:deb/debian/one@", "pkg:deb/debian/eno@"))
+    path.write_text(path.read_text().replace("3" * 64, "5" * 64).replace("pkg:deb/debian/one@", "pkg:deb/debian/eno@"))
     found = told(made.folder)
     assert "a package is not in the bill of materials: sbom.spdx.json" in found
     assert "the bills of materials differ: sbom.cdx.json" in found
