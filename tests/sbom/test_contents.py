@@ -81,6 +81,8 @@ def test_inventory_is_the_same_again(root: Path, tmp_path: Path) -> None:
     first, second = inventory(root, tmp_path / "one"), inventory(other, tmp_path / "two")
     assert (tmp_path / "one/inventory.jsonl").read_bytes() == (tmp_path / "two/inventory.jsonl").read_bytes()
     assert contents_text(first) == contents_text(reversed(second))
+    # In fact sorted: one file system may list both in the same order.
+    assert [entry.path for entry in first] == sorted(entry.path for entry in first)
 
 
 def test_file_is_read_as_it_was_written(root: Path, tmp_path: Path) -> None:
