@@ -31,7 +31,6 @@ from builder.steps.finish import Papers, finish_image, require_installed
 from builder.steps.profiles import load_buildable
 from builder.steps.render import component_tree, write_tree
 from builder.verbs.lock import current_lock
-from builder.verbs.papers import Writer
 from builder.verbs.plan import plan_image
 from builder.verbs.sources import find_sources
 
@@ -201,6 +200,9 @@ class _Build:
 
     def image(self, folder: Path) -> Manifest:
         """The image folder, complete or absent."""
+        # The libraries behind it take a moment, which booting and builds that find nothing to do are spared.
+        from builder.verbs.papers import Writer
+
         box = self.toolbox()
         parts = {name: inside for name, inside in _PARTS.items() if self._in_plan(name)}
         trees = {name: self._path(name) / name for name in parts if name != "initrd"}
