@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from builder import __version__
-from builder.cli import fetching, guests, session
+from builder.cli import fetching, guests, inspecting, session, signing
 from builder.cli.arguments import ArchitectureName, OptionalProfileName, ProfileName, SchemaKind
 from builder.cli.output import emit_json, say, table, tell
 from builder.cli.session import Session
@@ -216,6 +216,8 @@ def build(context: typer.Context, profile: ProfileName, architecture: Architectu
 
 app.command()(fetching.fetch)
 app.command()(guests.boot)
+app.command()(signing.sign)
+app.command()(inspecting.inspect)
 app.command("test")(guests.run_tests)
 
 

@@ -14,19 +14,21 @@ from builder.data.model import Frozen
 from builder.foundation.errors import InputError, Problem
 
 CONTENTS = "contents.jsonl"
+BUILD = "build"  # owner of what packages' scripts and Lichen itself made
 
 
 class FileEntry(Frozen):
-    """One file, link or folder of the root file system.
+    r"""One file, link or folder of the root file system.
 
     Attributes:
-        path: absolute, as the running machine sees it.
+        path: absolute, as the running machine sees it; bytes that are not UTF-8 are written as ``\xff``.
         mode: permission bits, set-user-ID and the like included.
         size: bytes of a file's content; 0 for anything else.
         sha256: of a regular file.
+        sha1: of a regular file that no package brought; bills of materials in SPDX want it.
         link: where a symbolic link points to.
-        owner: who brought it: ``deb:NAME``, ``wheel:NAME``, ``overlay:NAME``, ``model:NAME``, or ``build`` for what
-            packages' scripts and Lichen itself made.
+        owner: who brought it: ``deb:NAME``, ``wheel:NAME``, ``overlay:NAME``, ``model:NAME``, or ``build``. Python's
+            byte code has the owner of its source, a folder of several packages that of the first of them.
     """
 
     path: str
@@ -36,8 +38,9 @@ class FileEntry(Frozen):
     gid: int
     size: int = 0
     sha256: str | None = None
+    sha1: str | None = None
     link: str | None = None
-    owner: str = "build"
+    owner: str = BUILD
 
     def line(self) -> str:
         """The entry's exact line."""

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from builder.data.lock import Deb, Wheel
+from builder.data.lock import Deb, LockedModel, Wheel
 from builder.data.model import Frozen, Sha256
 from builder.foundation.digest import canonical_json
 from builder.foundation.errors import InputError, Problem
+
+MANIFEST = "manifest.json"
+PROVENANCE = "provenance.json"
+SUMS = "SHA256SUMS"  # of every file of the folder but itself, signatures and the build's log
+SIGNATURE = "SHA256SUMS.sig"
+ENVELOPE = "provenance.dsse.json"
+LOG = "build.log"
 
 
 class Artefact(Frozen):
@@ -18,7 +25,7 @@ class Artefact(Frozen):
 
 
 class Manifest(Frozen):
-    """What is inside an image: every package and wheel, the lock and the tools that made it.
+    """What is inside an image: every package, wheel and model, the lock and the tools that made it.
 
     Holds nothing that differs between two builds of one lock: no date, host, path or duration.
     """
@@ -38,6 +45,7 @@ class Manifest(Frozen):
     tools: dict[str, str]
     packages: tuple[Deb, ...]
     wheels: tuple[Wheel, ...]
+    models: tuple[LockedModel, ...] = ()
     artefacts: dict[str, Artefact]
 
     def text(self) -> str:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from builder import __version__
+from builder.data.dpkg import stanzas
 from builder.data.lock import Lock
-from builder.data.manifest import Artefact, Manifest
+from builder.data.manifest import LOG, MANIFEST, PROVENANCE, SUMS, Artefact, Manifest
 from builder.data.recipe import Recipe
 from builder.foundation.atomic import disk_error
-from builder.foundation.digest import CHUNK
+from builder.foundation.digest import CHUNK, digest_bytes
 from builder.foundation.errors import LichenError, Problem
 from builder.foundation.making import made_anew
 
@@ -29,8 +31,7 @@ _NAMED_TOOLS = (
 def installed_packages(root: Path) -> dict[str, tuple[str, str]]:
     """Name of every installed package of the tree with its version and architecture, from dpkg's own database."""
     packages: dict[str, tuple[str, str]] = {}
-    for stanza in (root / "var/lib/dpkg/status").read_text(encoding="utf-8").split("\n\n"):
-        fields = dict(line.split(": ", 1) for line in stanza.splitlines() if ": " in line and line[0] != " ")
+    for fields in stanzas((root / "var/lib/dpkg/status").read_text(encoding="utf-8")):
         if fields.get("Status") == "install ok installed":
             packages[fields["Package"]] = (fields["Version"], fields["Architecture"])
     return packages
@@ -59,7 +60,22 @@ def require_installed(root: Path, lock: Lock) -> None:
         raise LichenError(problems)
 
 
-def finish_image(recipe: Recipe, lock: Lock, key: str, tools: Path, output: Path, log: Path, folder: Path) -> Manifest:
+@dataclass(frozen=True)
+class Papers:
+    """How to write what goes with an image.
+
+    Attributes:
+        describe: from the artefacts so far, name and text of further ones that tell about them.
+        attest: from the manifest of all artefacts, the provenance.
+    """
+
+    describe: Callable[[Mapping[str, Artefact]], Mapping[str, str]]
+    attest: Callable[[Manifest], str]
+
+
+def finish_image(
+    recipe: Recipe, lock: Lock, key: str, tools: Path, output: Path, papers: Papers, log: Path, folder: Path
+) -> Manifest:
     """Turn mkosi's ``output`` into the image folder ``folder``, complete or absent.
 
     The caller is alone with ``folder`` (:func:`builder.foundation.making.alone`).
@@ -70,7 +86,7 @@ def finish_image(recipe: Recipe, lock: Lock, key: str, tools: Path, output: Path
         log: the build's log, kept beside the artefacts. It differs from build to build and has no checksum.
 
     Raises:
-        LichenError: an output is missing or the disk is full; ``folder`` is untouched then.
+        LichenError: an output is missing, the disk is full, or whatever the papers raise; ``folder`` is untouched then.
     """
     try:
         with made_anew(folder) as aside:
@@ -80,15 +96,25 @@ def finish_image(recipe: Recipe, lock: Lock, key: str, tools: Path, output: Path
                     raise LichenError(Problem(f"mkosi made no {made}", str(output), "", f"see {log}"))
                 digest, size = _move(output / made, aside / name)
                 artefacts[name] = Artefact(size=size, sha256=digest)
+            for name, text in papers.describe(artefacts).items():
+                artefacts[name] = _written(aside / name, text)
             manifest = _manifest(recipe, lock, key, tools, artefacts)
-            (aside / "manifest.json").write_text(manifest.text(), encoding="utf-8")
-            (aside / "SHA256SUMS").write_text(_checksums(artefacts, manifest))
-            shutil.copyfile(log, aside / "build.log")
+            sums = {name: artefact.sha256 for name, artefact in artefacts.items()}
+            sums[MANIFEST] = _written(aside / MANIFEST, manifest.text()).sha256
+            sums[PROVENANCE] = _written(aside / PROVENANCE, papers.attest(manifest)).sha256
+            _written(aside / SUMS, "".join(f"{digest}  {name}\n" for name, digest in sorted(sums.items())))
+            shutil.copyfile(log, aside / LOG)
             for path in aside.iterdir():
                 path.chmod(0o644)
     except OSError as error:
         raise disk_error(error, folder) from error
     return manifest
+
+
+def _written(path: Path, text: str) -> Artefact:
+    content = text.encode()
+    path.write_bytes(content)
+    return Artefact(size=len(content), sha256=digest_bytes(content))
 
 
 def _move(source: Path, destination: Path) -> tuple[str, int]:
@@ -160,6 +186,7 @@ def _manifest(recipe: Recipe, lock: Lock, key: str, tools: Path, artefacts: dict
         tools={**named, "lichen": __version__, "mkosi": mkosi.version},
         packages=inside,
         wheels=tuple(wheel for wheel in lock.wheels if "image" in wheel.uses),
+        models=lock.models,
         artefacts=artefacts,
     )
 
@@ -170,9 +197,3 @@ def _kernel(lock: Lock) -> str:
         deb.name.removeprefix("linux-image-") for deb in lock.used_by("image") if deb.name.startswith("linux-image-")
     ]
     return max(releases, key=lambda name: (name[:1].isdigit(), name), default="")
-
-
-def _checksums(artefacts: dict[str, Artefact], manifest: Manifest) -> str:
-    lines = {name: artefact.sha256 for name, artefact in artefacts.items()}
-    lines["manifest.json"] = hashlib.sha256(manifest.text().encode()).hexdigest()
-    return "".join(f"{digest}  {name}\n" for name, digest in sorted(lines.items()))

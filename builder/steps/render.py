@@ -39,12 +39,13 @@ NAMESPACE = uuid.UUID("6c696368-656e-5069-8d61-676573206f66")
 
 @dataclass(frozen=True)
 class RenderedFile:
-    """One file of a rendered tree: its bytes and permissions, or where it links to, or which model it is."""
+    """One file of a rendered tree: bytes and permissions, or where it links to, or which model it is; and its overlay."""
 
     content: bytes = b""
     mode: int = 0o644
     link: str | None = None
     model: LockedModel | None = None
+    overlay: str | None = None
 
     def identity(self) -> list[str]:
         """What decides bytes of the image, for a digest."""
@@ -181,7 +182,7 @@ def overlay_files(recipe: Recipe) -> Tree:
 
 def _overlay_file(recipe: Recipe, item: OverlayFolder, path: Path, target: str) -> RenderedFile:
     if path.is_symlink():
-        return RenderedFile(link=str(path.readlink()))
+        return RenderedFile(link=str(path.readlink()), overlay=item.name)
     content = path.read_bytes()
     if path.suffix == ".j2":
         variables = {
@@ -192,7 +193,7 @@ def _overlay_file(recipe: Recipe, item: OverlayFolder, path: Path, target: str) 
     declared = item.overlay.modes.get(target)
     # git keeps the executable bit only; the umask of a checkout must not reach the image.
     mode = int(declared, 8) if declared else 0o755 if path.stat().st_mode & 0o100 else 0o644
-    return RenderedFile(content, mode)
+    return RenderedFile(content, mode, overlay=item.name)
 
 
 def _preset(recipe: Recipe) -> str:

@@ -26,7 +26,7 @@ from builder.foundation.workbench import Workbench
 from builder.steps.assemble import Assembler, scratch_folder
 from builder.steps.components import ComponentCache
 from builder.steps.export import export_repository, export_wheels
-from builder.steps.finish import finish_image, require_installed
+from builder.steps.finish import Papers, finish_image, require_installed
 from builder.steps.profiles import load_buildable
 from builder.steps.render import component_tree, write_tree
 from builder.verbs.fetch import bring
@@ -200,8 +200,14 @@ class _Build:
 
     def image(self, folder: Path) -> Manifest:
         """The image folder, complete or absent."""
+        # The libraries behind it take a moment, which booting and builds that find nothing to do are spared.
+        from builder.verbs.papers import Writer
+
         box = self.toolbox()
         parts = {name: inside for name, inside in _PARTS.items() if self._in_plan(name)}
+        trees = {name: self._path(name) / name for name in parts if name != "initrd"}
+        writer = Writer(self.workbench.runner, self.store, self.recipe, self.lock, self.plan, trees)
+        self._fetch(writer.unkept)
         output = self.scratch / "image-output"
         output.mkdir()
         begin = time.monotonic()
@@ -211,7 +217,8 @@ class _Build:
         begin = time.monotonic()
         with step(self.workbench.progress, "manifest and checksums"):
             key = self._component("image").key
-            manifest = finish_image(self.recipe, self.lock, key, box.tree, output, self.log, folder)
+            papers = Papers(lambda made: writer.describe(output, made, self.scratch), writer.attest)
+            manifest = finish_image(self.recipe, self.lock, key, box.tree, output, papers, self.log, folder)
         with contextlib.suppress(LichenError):  # the image is there; only later plans would tell less
             self.kept.remember(self._component("image"), self.recipe.name)
         self.seconds["finish"] = round(time.monotonic() - begin, 1)

@@ -19,6 +19,8 @@ from builder.verbs.lock import current_lock
 
 # How Lichen runs mkosi and what it does to the result; raise it when that changes bytes without changing a tree.
 ASSEMBLY = "1"
+# The same for what is told beside the image (manifest, bill of materials), which makes no component anew.
+DOCUMENTS = "1"
 
 
 def make_plan(workbench: Workbench, name: str, architecture: str | None = None) -> Plan:
@@ -61,7 +63,7 @@ def image_components(recipe: Recipe, lock: Lock) -> tuple[Component, ...]:
         parts["python"] = components[-1].key
     # File by file, so that the plan can tell which one moved.
     files = {path: digest_value(file.identity()) for path, file in component_tree("image", recipe, lock).items()}
-    image = Component(name="image", inputs={**parts, **files, "assembly": ASSEMBLY})
+    image = Component(name="image", inputs={**parts, **files, "assembly": ASSEMBLY, "documents": DOCUMENTS})
     return (*components, image)
 
 

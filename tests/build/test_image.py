@@ -20,7 +20,8 @@ NETWORK = "tree/usr/lib/systemd/network/80-ethernet-dhcp.network"
 def test_folder_is_complete(built: Built) -> None:
     folder = built.image.folder
     names = {path.name for path in folder.iterdir()}
-    assert names == {"image.raw", "image.efi", "manifest.json", "SHA256SUMS", "build.log"}
+    told = {"contents.jsonl", "sbom.spdx.json", "sbom.cdx.json", "manifest.json", "provenance.json", "SHA256SUMS"}
+    assert names == {"image.raw", "image.efi", "build.log", *told}
     subprocess.run(["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=folder, check=True)
     listed = {line.split()[1] for line in built.sums.splitlines()}
     assert listed == names - {"SHA256SUMS", "build.log"}

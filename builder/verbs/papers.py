@@ -1,0 +1,104 @@
+"""What goes with an image, written while it is built: the list of its files, bills of materials, provenance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from builder import __version__
+from builder.data.bill import CYCLONEDX, SPDX, Bill, Part
+from builder.data.contents import BUILD, CONTENTS, FileEntry, contents_text, read_contents
+from builder.data.lock import Deb, Lock
+from builder.data.manifest import Artefact, Manifest
+from builder.data.plan import Plan
+from builder.data.recipe import Recipe
+from builder.foundation.process import Runner
+from builder.foundation.store import Store
+from builder.steps.contents import (
+    INVENTORY,
+    deb_owners,
+    require_database,
+    require_wheels,
+    wheel_owners,
+    with_owners,
+)
+from builder.steps.cyclonedx import cyclonedx_text
+from builder.steps.parts import deb_facts, deb_parts, other_parts, unpack, wheel_parts
+from builder.steps.provenance import provenance_text
+from builder.steps.render import PYTHON_PREFIX, overlay_files
+from builder.steps.spdx import spdx_text
+
+DISK = "image.raw"
+
+
+@dataclass(frozen=True)
+class Writer:
+    """Writes the papers of one image.
+
+    Attributes:
+        trees: roots of the components ``base`` and, if there is one, ``python``.
+    """
+
+    runner: Runner
+    store: Store
+    recipe: Recipe
+    lock: Lock
+    plan: Plan
+    trees: Mapping[str, Path]
+
+    @property
+    def unkept(self) -> list[Deb]:
+        """The few packages that are in the initrd only, and so lie unpacked nowhere: their files must be there."""
+        return [deb for deb in self.lock.used_by("initrd") if "image" not in deb.uses]
+
+    def describe(self, output: Path, made: Mapping[str, Artefact], scratch: Path) -> dict[str, str]:
+        """Name and text of what tells what is inside.
+
+        Args:
+            output: where mkosi left the inventory of the root file system.
+            made: the artefacts so far, the disk among them.
+            scratch: a folder for one run.
+
+        Raises:
+            LichenError: what is inside is not what was locked.
+        """
+        entries = self._contents(output)
+        bill = Bill(
+            profile=self.recipe.name,
+            architecture=self.lock.architecture,
+            lock=self.lock.digest,
+            image=made[DISK].sha256,
+            epoch=self.lock.source_date_epoch,
+            lichen=__version__,
+            parts=self._parts(scratch),
+            files=tuple(entry for entry in entries if entry.kind == "file" and entry.owner == BUILD),
+        )
+        return {CONTENTS: contents_text(entries), SPDX: spdx_text(bill), CYCLONEDX: cyclonedx_text(bill)}
+
+    def attest(self, manifest: Manifest) -> str:
+        """The provenance of the artefacts of ``manifest``."""
+        components = {item.name: item.key for item in self.plan.components if item.name != "image"}
+        return provenance_text(manifest, self.lock, components)
+
+    def _contents(self, output: Path) -> list[FileEntry]:
+        entries = list(read_contents(output / INVENTORY))
+        require_database(entries, self.trees["base"])
+        require_wheels(entries, self.lock, PYTHON_PREFIX)
+        laid = overlay_files(self.recipe).items()
+        overlays = {f"/{path}": f"overlay:{file.overlay}" for path, file in laid if file.overlay}
+        models = {model.target: f"model:{model.name}" for model in self.lock.models}
+        wheels = wheel_owners(self.trees["python"], PYTHON_PREFIX) if "python" in self.trees else {}
+        # What is laid down later is asked first.
+        return with_owners(entries, [models, overlays, wheels, deb_owners(self.trees["base"])])
+
+    def _parts(self, scratch: Path) -> tuple[Part, ...]:
+        folder = scratch / "unpacked"
+        unpack(self.runner, self.store, self.unkept, folder)
+        facts = {**deb_facts(folder), **deb_facts(self.trees["base"])}
+        parts = deb_parts(self.lock, self.recipe.profile.suite, facts)
+        if "python" in self.trees:
+            wheels = [wheel for wheel in self.lock.wheels if "image" in wheel.uses]
+            parts += wheel_parts(wheels, self.trees["python"], PYTHON_PREFIX)
+        parts += other_parts(self.recipe, self.lock)
+        return tuple(sorted(parts, key=lambda part: (part.kind, part.name)))
