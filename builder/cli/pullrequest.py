@@ -9,7 +9,7 @@ import html
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from builder.cli import diffing
+from builder.cli import rows as shown
 from builder.cli.text import printable
 from builder.data.comparison import Comparison, News
 
@@ -22,51 +22,51 @@ def markdown(comparison: Comparison) -> str:
     page = _Page()
     profile = comparison.new.profile
     page.add(f"### {code(profile)} {code(comparison.new.architecture)}: {summary(comparison)}", "")
-    page.table(diffing.SIDES, diffing.side_rows(comparison))
+    page.table(shown.SIDES, shown.side_rows(comparison))
     page.add("")
     for note in comparison.notes:
         page.add(f"- {note.what} ({code(note.where)}): {code(note.why)}")
-    for what, title in diffing.MOVED:
-        page.section(title, diffing.MOVE, diffing.moved_rows(comparison.moved, what))
-    for field, title in diffing.CHANGED:
-        page.section(title, diffing.CHANGE, diffing.changed_rows(getattr(comparison, field)))
-    page.section("size by owner", diffing.SIZES, diffing.size_rows(comparison.sizes))
+    for what, title in shown.MOVED:
+        page.section(title, shown.MOVE, shown.moved_rows(comparison.moved, what))
+    for field, title in shown.CHANGED:
+        page.section(title, shown.CHANGE, shown.changed_rows(getattr(comparison, field)))
+    page.section("size by owner", shown.SIZES, shown.size_rows(comparison.sizes))
     twice = "large files that are there twice now"
-    page.section(twice, diffing.DUPLICATES, diffing.duplicate_rows(comparison))
+    page.section(twice, shown.DUPLICATES, shown.duplicate_rows(comparison))
     page.changelogs(comparison.news)
     return page.text()
 
 
 def summary(comparison: Comparison) -> str:
-    """``2 packages moved, 1 tool added`` and the like, or ``no difference``."""
+    """``packages moved: 2, tools added: 1`` and the like, or ``no difference``."""
     if comparison.same:
         return "no difference"
     words = []
-    for what, noun in (("deb", "package"), ("wheel", "wheel"), ("tool", "tool")):
+    for what, title in shown.MOVED:
         for kind in ("added", "removed", "moved", "changed"):
             count = sum(item.what == what and item.kind == kind for item in comparison.moved)
             if count:
-                words.append(f"{count} {noun}{'s' if count > 1 else ''} {kind}")
-    counts = [(title, len(getattr(comparison, field))) for field, title in diffing.CHANGED if field != "facts"]
+                words.append(f"{title} {kind}: {count}")
+    counts = [(title, len(getattr(comparison, field))) for field, title in shown.CHANGED if field != "facts"]
     words += [f"{title} differ" for title, count in counts if count]
     return ", ".join(words) or "no package moved"
 
 
 def code(text: str) -> str:
-    """``text`` as inline code that also holds in a table; empty for nothing."""
+    """``text`` as inline code; empty for nothing."""
     line = _one_line(text)
     if not line.strip():
         return ""
     fence = "`" * (_longest_run(line) + 1)
     # A blank is taken off both ends when both have one, so that code may begin or end with a grave accent.
     edge = " " if line[0] in "` " or line[-1] in "` " else ""
-    # A table's cells are cut before code is looked for.
-    return f"{fence}{edge}{line}{edge}{fence}".replace("|", "\\|")
+    return f"{fence}{edge}{line}{edge}{fence}"
 
 
 def _cells(headers: Sequence[str], row: Sequence[str]) -> Iterator[str]:
     for header, cell in zip(headers, row, strict=True):
-        yield cell if header in diffing.PLAIN else code(cell)
+        # A row is cut into its cells before code is looked for.
+        yield cell if header in shown.PLAIN else code(cell).replace("|", "\\|")
 
 
 def block(lines: Iterable[str]) -> str:
@@ -121,10 +121,10 @@ class _Page:
         """What changelogs tell, folded one by one."""
         parts = []
         for item in told:
-            lines = list(diffing.news_lines(item))
+            lines = list(shown.news_lines(item))
             body = code(lines[0]) if item.absent else block(lines)
             # Code also here, where a version could otherwise name somebody.
-            title = html.escape(_one_line(diffing.news_title(item)))
+            title = html.escape(_one_line(shown.news_title(item)))
             parts.append(f"<details><summary><code>{title}</code></summary>\n\n{body}\n\n</details>\n")
         if parts:
             self._put(("", "#### Changelogs", ""), parts, ("",), "changelogs")

@@ -38,10 +38,14 @@ class Side(Frozen):
 
 
 class Moved(Frozen):
-    """A package, wheel or tool that only one side has, or each in another version, or with other bytes."""
+    """Something that only one side has, or each in another version, or (``changed``) of one version in other bytes.
+
+    Attributes:
+        old: the version; of a repository the fingerprint of its key, of a model the start of its SHA-256.
+    """
 
     kind: Literal["added", "removed", "moved", "changed"]
-    what: Literal["deb", "wheel", "tool"]
+    what: Literal["deb", "wheel", "tool", "model", "repository"]
     name: str
     old: str | None
     new: str | None

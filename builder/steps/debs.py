@@ -40,8 +40,8 @@ class UnreadError(Exception):
 
 
 def source_of(deb: Deb) -> str:
-    """Name of the source package's folder in the archive, which the pool path ends with."""
-    return deb.path.split("/")[-2]
+    """Name of the source package, as the path in a Debian pool tells it; a vendor's archive may be in any order."""
+    return deb.path.split("/")[-2] if deb.path.startswith("pool/") else deb.name
 
 
 def news(runner: Runner, store: Store, old: Deb, new: Deb, others: Mapping[str, Deb]) -> News:

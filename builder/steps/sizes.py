@@ -12,13 +12,32 @@ from collections.abc import Iterable, Sequence
 
 from builder.data.comparison import Duplicate
 from builder.data.contents import FileEntry
+from builder.data.model import size_in_bytes
+from builder.data.recipe import Recipe
 from builder.foundation.errors import LichenError, Problem
+from builder.foundation.progress import Progress
 from builder.foundation.store import mebibytes
 
-NAMED = 10  # owners that an error about the budget names
+NAMED = 10  # owners that an error about the budget names, duplicates that a build notes
 LARGE = 1 << 20  # bytes from which on a file that is there twice is worth a word
 # A library's name up to its major version, which is what programs ask for: libcudart.so.12.4.127 is libcudart.so.12.
 _LIBRARY = re.compile(r"lib[^/]+?\.so\.[0-9]+")
+
+
+def weigh(recipe: Recipe, entries: Sequence[FileEntry], progress: Progress) -> None:
+    """Hold an image to the size budget of its profile, and note large files that are there twice.
+
+    Raises:
+        LichenError: the image is over the budget.
+    """
+    budget = recipe.profile.image.size_budget
+    if budget is not None:
+        where = recipe.origins.get(("image", "size_budget"), "image.size_budget")
+        require_budget(entries, size_in_bytes(budget), where)
+    for found in duplicates(entries)[:NAMED]:
+        same = "the same" if found.identical else "a library"
+        owners = " and ".join(found.owners)
+        progress.note(f"{found.name}: {same} from {owners}; {mebibytes(found.saved)} MiB could be saved")
 
 
 def by_owner(entries: Iterable[FileEntry]) -> dict[str, int]:

@@ -92,26 +92,13 @@ def _moved(old: Subject, new: Subject) -> Iterator[Moved]:
 
 
 def _as_lock(subject: Subject, whole: bool) -> Lock:
-    """The side as a lock; without tools unless both sides know the whole of them (``whole``)."""
-    if isinstance(subject.document, Lock):
-        return (
-            subject.document
-            if whole
-            else subject.document.model_copy(update={"debs": subject.debs, "wheels": subject.wheels})
-        )
+    """The side as a lock; with nothing but packages and wheels unless both are locks (``whole``)."""
     document = subject.document
-    return Lock.model_validate(
-        {
-            "profile": document.profile,
-            "architecture": document.architecture,
-            "recipe": document.lock,
-            "resolution": document.lock,
-            "source_date_epoch": document.source_date_epoch,
-            "suites": (),
-            "debs": subject.debs,
-            "wheels": subject.wheels,
-        }
-    )
+    inside = {"debs": subject.debs, "wheels": subject.wheels}
+    if isinstance(document, Lock):
+        return document if whole else document.model_copy(update={**inside, "models": (), "repositories": ()})
+    said = {name: getattr(document, name) for name in ("profile", "architecture", "source_date_epoch")}
+    return Lock.model_validate({**said, **inside, "recipe": document.lock, "resolution": document.lock, "suites": ()})
 
 
 def _moved_tools(old: Lock | Manifest, new: Lock | Manifest) -> Iterator[Moved]:
@@ -240,9 +227,9 @@ def _said(subject: Subject) -> Iterator[tuple[str, str]]:
         for name in document.without:
             yield f"without suite {name}", "yes"
         for model in document.models:
-            yield f"model {model.name}", f"{model.sha256[:12]} {model.size} bytes {model.target}"
+            yield f"target of model {model.name}", model.target
         for repository in document.repositories:
-            yield f"key of repository {repository.name}", f"{repository.fingerprint} {repository.key_sha256[:12]}"
+            yield f"key file of repository {repository.name}", repository.key_sha256[:12]
         return
     yield from (("hostname", document.hostname), ("root file system", document.root_filesystem))
     yield from (("overlays", ", ".join(document.overlays)), ("kernel", document.kernel))

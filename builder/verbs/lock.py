@@ -28,12 +28,20 @@ from builder.steps.wheels import WheelSource, WheelTarget, resolve_wheels
 _FIRST = ("?essential", "base-files")
 
 
+What = Literal["deb", "wheel", "tool", "model", "repository"]
+
+
 @dataclass(frozen=True)
 class Change:
-    """One thing that a new lock changes against the old one."""
+    """One thing that a new lock changes against the old one.
 
-    kind: Literal["added", "removed", "moved"]
-    what: Literal["deb", "wheel", "tool"]
+    Attributes:
+        kind: ``changed`` is the same version with other bytes: somebody replaced a file that was published already.
+        old: the version; of a repository the fingerprint of its key, of a model the start of its SHA-256.
+    """
+
+    kind: Literal["added", "removed", "moved", "changed"]
+    what: What
     name: str
     old: str | None
     new: str | None
@@ -300,17 +308,24 @@ def changes(old: Lock | None, new: Lock) -> Iterator[Change]:
     """What moved from ``old`` to ``new``, sorted; nothing when there was no old lock."""
     if old is None:
         return
-    before, after = _versions(old), _versions(new)
+    before, after = _locked(old), _locked(new)
     for what, name in sorted({*before, *after}):
         left, right = before.get((what, name)), after.get((what, name))
-        if left != right:
-            yield Change("added" if left is None else "removed" if right is None else "moved", what, name, left, right)
+        if left and right and left != right:
+            kind: Literal["changed", "moved"] = "changed" if left[0] == right[0] else "moved"
+            yield Change(kind, what, name, left[0], right[0])
+        elif left != right:
+            kept, gone = right and right[0], left and left[0]
+            yield Change("removed" if left else "added", what, name, gone, kept)
 
 
-def _versions(of: Lock) -> Mapping[tuple[Literal["deb", "wheel", "tool"], str], str]:
-    versions: dict[tuple[Literal["deb", "wheel", "tool"], str], str] = {}
+def _locked(of: Lock) -> Mapping[tuple[What, str], tuple[str, str]]:
+    """Version and SHA-256 of everything in a lock."""
+    locked: dict[tuple[What, str], tuple[str, str]] = {}
     for deb in of.debs:
         inside = {"image", "initrd"} & set(deb.uses)
-        versions["deb" if inside else "tool", deb.name] = deb.version
-    versions.update({("wheel", wheel.name): wheel.version for wheel in of.wheels})
-    return versions
+        locked["deb" if inside else "tool", deb.name] = deb.version, deb.sha256
+    locked.update({("wheel", wheel.name): (wheel.version, wheel.sha256) for wheel in of.wheels})
+    locked.update({("model", model.name): (model.sha256[:12], model.sha256) for model in of.models})
+    locked.update({("repository", item.name): (item.fingerprint, item.fingerprint) for item in of.repositories})
+    return locked
