@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from builder.data.comparison import Changed, Comparison, Moved, News, Note, Resized, Side, changed
 from builder.data.contents import CONTENTS, FileEntry
@@ -33,17 +34,15 @@ def diff(workbench: Workbench, old: str, new: str) -> Comparison:
 
 def compare(workbench: Workbench, old: Subject, new: Subject) -> Comparison:
     """As :func:`diff`, for what was read already."""
-    notes: list[Note] = []
+    notes = list(_strangers(old, new))
     store = Store(workbench.cache.store)
     moved = tuple(_moved(old, new))
     told = tuple(_news(workbench, store, old, new, moved))
     options = _kernel_options(workbench, store, old, new, notes)
     ports = _ports(old, new, notes)
     before, after = old.contents(), new.contents()
-    if before is None or after is None:
-        notes += _without_contents(old, before, new, after)
-    parts = _contents(before, after) if before is not None and after is not None else {}
-    comparison = Comparison(
+    notes += _without_contents(old, before, new, after)
+    return Comparison(
         old=_side(old, before),
         new=_side(new, after),
         facts=_facts(old, new),
@@ -51,8 +50,9 @@ def compare(workbench: Workbench, old: Subject, new: Subject) -> Comparison:
         news=told,
         kernel_options=options,
         ports=ports,
+        **(_contents(before, after) if before is not None and after is not None else {}),
+        notes=tuple(notes),
     )
-    return comparison.model_copy(update={**parts, "notes": (*_strangers(old, new), *notes)})
 
 
 def _side(subject: Subject, entries: Sequence[FileEntry] | None) -> Side:
@@ -188,7 +188,7 @@ def _without_contents(
             yield Note(what=what, where=side.given, why=why)
 
 
-def _contents(before: Sequence[FileEntry], after: Sequence[FileEntry]) -> dict[str, object]:
+def _contents(before: Sequence[FileEntry], after: Sequence[FileEntry]) -> dict[str, Any]:
     """The parts of a comparison that two lists of files tell."""
     left, right = by_owner(before), by_owner(after)
     sizes = [

@@ -79,6 +79,8 @@ def test_same_bytes_from_two_owners() -> None:
     paths = ("/opt/x.bin", "/srv/x.bin", "/usr/lib/x.bin")
     found = Duplicate(name="x.bin", identical=True, owners=("deb:x", "wheel:x"), paths=paths, saved=4 * MIB)
     assert duplicates(entries) == (found,)
+    assert duplicates(entries, minimum=2 * MIB) == (found,)
+    assert duplicates(entries, minimum=2 * MIB + 1) == ()
     assert [item.name for item in duplicates(entries, minimum=1)] == ["x.bin", "small"]
 
 

@@ -151,7 +151,8 @@ class TestChangelogs:
             **changelog("tool", *self.ENTRIES[2:]),
             **changelog("tool", "no such thing\n", file="changelog.gz"),
         }
-        assert self.news(desk, {**files}, new="1.0-2+b1").lines == ("1.0-2+b1", "  * Rebuilt.")
+        told = self.news(desk, {**files}, "1.0-1", "1.0-2+b1")
+        assert told.lines == ("1.0-2+b1", "  * Rebuilt.", "1.0-2", "  * Too old to tell.")
 
     def test_folder_of_another_package(self, desk: Desk) -> None:
         base = desk.deb("tool-base", "3.0-1", changelog("tool-base", *self.ENTRIES), source="tool")

@@ -69,6 +69,16 @@ def test_golden() -> None:
     assert text == GOLDEN.read_text(), "if this is meant: pytest tests/diff --refresh-golden"
 
 
+SECTIONS = ("facts", "moved", "kernel_options", "services", "privileged", "ports", "sizes")
+
+
+@pytest.mark.parametrize("field", SECTIONS)
+def test_each_section_is_a_difference(field: str) -> None:
+    comparison = Comparison(old=OLD, new=NEW)
+    assert comparison.same
+    assert not comparison.model_copy(update={field: getattr(WHOLE, field)}).same
+
+
 @pytest.mark.parametrize(
     ("text", "made"),
     [
