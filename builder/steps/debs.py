@@ -21,7 +21,7 @@ from debian.debian_support import Version
 from builder.data.comparison import News
 from builder.data.lock import Deb
 from builder.foundation.process import Runner
-from builder.foundation.store import Store
+from builder.foundation.store import MissingObjectError, Store
 
 LINES = 12  # of a changelog that are told for one source package
 _READ = 1 << 20  # bytes of a changelog that are read: its newest part stands first
@@ -166,10 +166,12 @@ def _walk(runner: Runner, store: Store, deb: Deb, look: Member) -> None:
     """Show each file of a package to ``look`` until that returns True.
 
     Raises:
-        UnreadError: it is no package that dpkg-deb can read.
-        LichenError: its bytes in the store had changed.
+        UnreadError: it is no package that dpkg-deb can read, or its bytes in the store had changed.
     """
-    path = store.verified(deb.sha256, deb.size)
+    try:
+        path = store.verified(deb.sha256, deb.size)
+    except MissingObjectError as error:
+        raise UnreadError(f"{deb.name} {deb.version} was changed in the store: run `lichen fetch`") from error
     try:
         with (
             runner.started(["dpkg-deb", "--fsys-tarfile", path]) as process,

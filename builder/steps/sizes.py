@@ -20,6 +20,7 @@ from builder.foundation.store import mebibytes
 
 NAMED = 10  # owners that an error about the budget names, duplicates that a build notes
 LARGE = 1 << 20  # bytes from which on a file that is there twice is worth a word
+BUILD = "build"  # owner of what no package brought
 # A library's name up to its major version, which is what programs ask for: libcudart.so.12.4.127 is libcudart.so.12.
 _LIBRARY = re.compile(r"lib[^/]+?\.so\.[0-9]+")
 
@@ -75,12 +76,13 @@ def require_budget(entries: Iterable[FileEntry], budget: int, where: str) -> Non
 def duplicates(entries: Iterable[FileEntry], minimum: int = LARGE) -> tuple[Duplicate, ...]:
     """Files of at least ``minimum`` bytes that several owners bring, what would save most first.
 
-    Found by equal bytes, and as one library that a Debian package and a wheel bring in builds of their own.
+    Found by equal bytes, and as one library that a Debian package and a wheel bring in builds of their own. What the
+    build itself copies, such as the kernel, does not count: no profile can leave it out.
     """
     equal: defaultdict[str, list[FileEntry]] = defaultdict(list)
     alike: defaultdict[str, list[FileEntry]] = defaultdict(list)
     for entry in entries:
-        if entry.kind == "file" and entry.size >= minimum:
+        if entry.kind == "file" and entry.size >= minimum and entry.owner != BUILD:
             equal[entry.sha256 or entry.path].append(entry)
             if library := _LIBRARY.match(_name(entry)):
                 alike[library[0]].append(entry)

@@ -4,27 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from pathlib import Path
-
-from pydantic import TypeAdapter
 
 from builder.data.contents import FileEntry
-from builder.data.model import Frozen
-from builder.foundation.errors import InputError, Problem
+from builder.data.testresults import Port
 
 _SUFFIXES = (".service", ".socket", ".target", ".timer", ".mount", ".automount", ".path", ".slice", ".swap")
 _UNIT = re.compile(r"/(?P<place>etc|usr/lib)/systemd/(?P<manager>system|user)/(?:(?P<parent>[^/]+)/)?(?P<name>[^/]+)")
 _PULLS = (".wants", ".requires", ".upholds")
 _LENT = 0o6000  # set-user-ID and set-group-ID
-
-
-class Listener(Frozen):
-    """One open port, as a test of the image saw it."""
-
-    protocol: str
-    address: str
-    port: int
-    process: str
 
 
 def units(entries: Iterable[FileEntry]) -> dict[str, str]:
@@ -73,15 +60,6 @@ def privileged(entries: Iterable[FileEntry]) -> dict[str, str]:
     }
 
 
-def listeners(path: Path) -> dict[str, str]:
-    """Every open port that the test of an image wrote down, as ``tcp 0.0.0.0:22``, and who listens there.
-
-    Raises:
-        InputError: not of this format.
-    """
-    try:
-        found = TypeAdapter(list[Listener]).validate_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        problem = Problem("the open ports cannot be read", str(path), str(error), "run `lichen test` again")
-        raise InputError(problem) from error
-    return {f"{item.protocol} {item.address}:{item.port}": item.process for item in found}
+def listeners(ports: Iterable[Port]) -> dict[str, str]:
+    """Every open port, as ``tcp 0.0.0.0:22``, and who listens there."""
+    return {f"{port.protocol} {port.address}:{port.port}": port.process or "the kernel" for port in ports}

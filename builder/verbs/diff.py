@@ -10,6 +10,7 @@ from builder.data.comparison import Changed, Comparison, Moved, News, Note, Resi
 from builder.data.contents import CONTENTS, FileEntry
 from builder.data.lock import Deb, Lock
 from builder.data.manifest import Manifest
+from builder.data.testresults import PORTS, read_ports
 from builder.foundation.progress import step
 from builder.foundation.store import Store
 from builder.foundation.workbench import Workbench
@@ -19,8 +20,6 @@ from builder.steps.surface import listeners, privileged, services
 from builder.verbs.imagetest import results_folder
 from builder.verbs.lock import changes
 from builder.verbs.sides import Subject, read_subject
-
-PORTS = "ports.json"  # among the artifacts of a test of the image
 
 
 def diff(workbench: Workbench, old: str, new: str) -> Comparison:
@@ -51,8 +50,17 @@ def compare(workbench: Workbench, old: Subject, new: Subject) -> Comparison:
         kernel_options=options,
         ports=ports,
         **(_contents(before, after) if before is not None and after is not None else {}),
-        notes=tuple(notes),
+        notes=tuple(_gathered(notes)),
     )
+
+
+def _gathered(notes: Iterable[Note]) -> Iterator[Note]:
+    """The notes, those that say the same of both sides as one."""
+    places: dict[tuple[str, str], list[str]] = {}
+    for note in notes:
+        places.setdefault((note.what, note.why), []).append(note.where)
+    for (what, why), where in places.items():
+        yield Note(what=what, where=", ".join(where), why=why)
 
 
 def _side(subject: Subject, entries: Sequence[FileEntry] | None) -> Side:
@@ -169,7 +177,7 @@ def _ports(old: Subject, new: Subject, notes: list[Note]) -> tuple[Changed, ...]
     for side, folder in ((old, old.folder), (new, new.folder)):
         path = results_folder(folder) / "artifacts" / PORTS
         if path.exists():
-            found.append(listeners(path))
+            found.append(listeners(read_ports(path)))
         else:
             why = "no test of it wrote them down: run `lichen test`"
             notes.append(Note(what="open ports are not compared", where=side.given, why=why))

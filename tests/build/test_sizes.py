@@ -75,6 +75,8 @@ def test_same_bytes_from_two_owners() -> None:
         file("/small", MIB - 1, "deb:x", content="s"),
         file("/small2", MIB - 1, "deb:y", content="s"),
         link("/link", "/usr/lib/x.bin"),
+        file("/boot/vmlinuz", 9 * MIB, "deb:linux-image-6.1", content="kernel"),
+        file("/usr/lib/modules/6.1/vmlinuz", 9 * MIB, "build", content="kernel"),
     ]
     paths = ("/opt/x.bin", "/srv/x.bin", "/usr/lib/x.bin")
     found = Duplicate(name="x.bin", identical=True, owners=("deb:x", "wheel:x"), paths=paths, saved=4 * MIB)

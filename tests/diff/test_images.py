@@ -115,10 +115,10 @@ def test_only_new_duplicates_are_told(desk: Desk) -> None:
 def test_ports(desk: Desk) -> None:
     manifest = desk.manifest(desk.lock())
     old = desk.image("old", manifest, [], [("tcp", "0.0.0.0", 22, "sshd"), ("tcp", "::", 80, "nginx")])
-    new = desk.image("new", manifest, [], [("tcp", "0.0.0.0", 22, "sshd"), ("udp", "::", 80, "quic")])
+    new = desk.image("new", manifest, [], [("tcp", "0.0.0.0", 22, "sshd"), ("udp", "::", 80, "")])
     assert diff(desk.bench, old, new).ports == (
         Changed(name="tcp :::80", old="nginx", new=None),
-        Changed(name="udp :::80", old=None, new="quic"),
+        Changed(name="udp :::80", old=None, new="the kernel"),
     )
 
 
@@ -136,11 +136,18 @@ def test_what_is_not_there_is_said(desk: Desk) -> None:
     assert comparison.same
 
 
+def test_what_neither_has_is_said_once(desk: Desk) -> None:
+    manifest = desk.manifest(desk.lock())
+    (note,) = diff(desk.bench, desk.image("old", manifest, []), desk.image("new", manifest, [])).notes
+    assert note.what == "open ports are not compared"
+    assert [place.rpartition("/")[2] for place in note.where.split(", ")] == ["old", "new"]
+
+
 @pytest.mark.parametrize(
     ("path", "what"),
     [
         ("out/new/contents.jsonl", "the image's list of files cannot be read"),
-        ("out/new.test/artifacts/ports.json", "the open ports cannot be read"),
+        ("out/new.test/artifacts/ports.json", "the list of open ports cannot be read"),
         ("out/new/manifest.json", "this is neither a lock nor a manifest"),
     ],
 )

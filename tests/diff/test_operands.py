@@ -155,7 +155,7 @@ def test_text(desk: Desk, lichen: Lichen) -> None:
     assert ["deb:p30", "0", "B", "30.0", "MiB", "+30.0", "MiB"] in lines
     assert ["and", "11", "more"] in lines
     assert said.out.endswith("\nnano 1.0-1 → 2.0-1 (nano)\ntells of CVE-2026-1111\n2.0-1\n  * Fix CVE-2026-1111.\n")
-    assert "open ports are not compared (out/old): no test of it wrote them down" in said.err
+    assert "open ports are not compared (out/old, out/new): no test of it wrote them down" in said.err
     found = lichen("diff", "out/old", "out/new", "--json")
     assert len(json.loads(found.out)["sizes"]) == 31
 
