@@ -206,7 +206,9 @@ class _Build:
         box = self.toolbox()
         parts = {name: inside for name, inside in _PARTS.items() if self._in_plan(name)}
         trees = {name: self._path(name) / name for name in parts if name != "initrd"}
-        writer = Writer(self.workbench.runner, self.store, self.recipe, self.lock, self.plan, trees)
+        writer = Writer(
+            self.workbench.runner, self.store, self.recipe, self.lock, self.plan, trees, self.workbench.progress
+        )
         self._fetch(writer.unkept)
         output = self.scratch / "image-output"
         output.mkdir()

@@ -14,6 +14,7 @@ from builder.data.manifest import Artefact, Manifest
 from builder.data.plan import Plan
 from builder.data.recipe import Recipe
 from builder.foundation.process import Runner
+from builder.foundation.progress import Progress
 from builder.foundation.store import Store
 from builder.steps.contents import (
     INVENTORY,
@@ -27,6 +28,7 @@ from builder.steps.cyclonedx import cyclonedx_text
 from builder.steps.parts import deb_facts, deb_parts, other_parts, unpack, wheel_parts
 from builder.steps.provenance import provenance_text
 from builder.steps.render import PYTHON_PREFIX, overlay_files
+from builder.steps.sizes import weigh
 from builder.steps.spdx import spdx_text
 
 DISK = "image.raw"
@@ -46,6 +48,7 @@ class Writer:
     lock: Lock
     plan: Plan
     trees: Mapping[str, Path]
+    progress: Progress
 
     @property
     def unkept(self) -> list[Deb]:
@@ -61,9 +64,10 @@ class Writer:
             scratch: a folder for one run.
 
         Raises:
-            LichenError: what is inside is not what was locked.
+            LichenError: what is inside is not what was locked, or is larger than the profile's budget.
         """
         entries = self._contents(output)
+        weigh(self.recipe, entries, self.progress)
         bill = Bill(
             profile=self.recipe.name,
             architecture=self.lock.architecture,

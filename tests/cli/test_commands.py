@@ -32,6 +32,7 @@ COMMANDS = (
     "schema",
     "sign",
     "inspect",
+    "diff",
 )
 
 
