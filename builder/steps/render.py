@@ -39,7 +39,7 @@ NAMESPACE = uuid.UUID("6c696368-656e-5069-8d61-676573206f66")
 
 @dataclass(frozen=True)
 class RenderedFile:
-    """One file of a rendered tree: bytes and permissions, or where it links to, or which model it is; and its overlay."""
+    """One file of a rendered tree: bytes and permissions, or where it links to, or which model; and its overlay."""
 
     content: bytes = b""
     mode: int = 0o644

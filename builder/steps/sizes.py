@@ -14,9 +14,9 @@ from builder.data.comparison import Duplicate
 from builder.data.contents import BUILD, FileEntry
 from builder.data.model import size_in_bytes
 from builder.data.recipe import Recipe
+from builder.foundation.atomic import mebibytes
 from builder.foundation.errors import LichenError, Problem
 from builder.foundation.progress import Progress
-from builder.foundation.store import mebibytes
 
 NAMED = 10  # owners that an error about the budget names, duplicates that a build notes
 LARGE = 1 << 20  # bytes from which on a file that is there twice is worth a word

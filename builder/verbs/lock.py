@@ -23,9 +23,6 @@ from builder.verbs.resolve import locked_models, locked_repositories, resolve_lo
 What = Literal["deb", "wheel", "tool", "model", "repository"]
 
 
-What = Literal["deb", "wheel", "tool", "model", "repository"]
-
-
 @dataclass(frozen=True)
 class Change:
     """One thing that a new lock changes against the old one.
