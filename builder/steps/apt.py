@@ -131,6 +131,12 @@ class AptRoot:
             why = "it is not in the pool/ of any archive that the suites belong to"
             raise LichenError(Problem("apt names a file in an unknown place", uri, why, "use another mirror"))
         archive = max(inside, key=lambda name: len(bases[name]))
+        if archive not in self.keys and (around := [name for name in inside if name in self.keys]):
+            why = (
+                f"the place of the repository {around[0]} has Debian's archive in it: nobody can tell whose file it is"
+            )
+            remedy = f"name another place of one of them, with `--mirror {around[0]}=URL` or `--mirror {archive}=URL`"
+            raise LichenError(Problem("a package is in two archives", uri, why, remedy))
         name, version, architecture = unquote(match["file"].removesuffix(".deb")).split("_")
         return Deb(
             name=name,

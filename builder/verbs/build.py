@@ -244,7 +244,7 @@ class _Build:
         wheels = [file for file in self._files(name) if isinstance(file, Wheel)]
         if wheels:
             export_wheels(self.store, wheels, tree / "wheels")
-        needed = _LEAST + _UNPACKED * sum(file.size for file in self._files(name))
+        needed = _LEAST + sum(file.size * _takes(file) for file in self._files(name))
         if parts:
             needed += _COPIES * sum(self.kept.size(self._component(part)) for part in parts)
             needed += size_in_bytes(self.recipe.profile.image.root_size)
@@ -296,6 +296,11 @@ class _Build:
             path = self.kept.provide(self._component(name), self.recipe.name, make, waiting=waiting, stop=self.stopped)
         self.seconds[name] = round(time.monotonic() - begin, 1)
         return path
+
+
+def _takes(file: LockedFile) -> int:
+    """How many times its own size a file takes in the workspace, beside what the image's disk takes."""
+    return _COPIES if isinstance(file, LockedModel) else _UNPACKED
 
 
 def _together(tasks: Sequence[Callable[[], object]], stop: Callable[[], None]) -> None:

@@ -248,6 +248,15 @@ class TestDebianComesFirst:
         vendor.publish()
         assert one(vendor.world.fails(InputError)).what == "there is no Debian package 'erofs-utils'"
 
+    def test_repository_around_the_archive_of_debian(self, world: World, stranger: Key) -> None:
+        """Its index could name a file that passes for one of Debian's."""
+        vendor = Vendor(world, stranger, Suite("vendor", "deep/", [Package("gadget", "2.0-1")]))
+        vendor.say(url=world.mirror.url, suites=["vendor/deep/"])
+        problem = one(world.fails(LichenError))
+        assert problem.what == "a package is in two archives"
+        assert problem.where.startswith(f"{world.mirror.url}/debian/pool/")
+        assert "the place of the repository vendor has Debian's archive in it" in problem.why
+
     def test_name_of_an_archive_of_debian(self, vendor: Vendor) -> None:
         vendor.world.sample.swap("profiles/small.yaml", "  vendor:\n", "  debian:\n")
         problem = one(vendor.world.fails_to_load())
