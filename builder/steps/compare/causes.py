@@ -57,7 +57,7 @@ CAUSES = (
         "umask",
         "permission bits come from the umask of whoever built, or of the machine",
         "set the mode: `modes:` in overlay.yaml, `install -m`, or `umask 022` in the script",
-        lambda clue: clue.aspect == "mode",
+        lambda clue: clue.aspect == "mode" and marks.umask(clue),
     ),
     Cause(
         "user",

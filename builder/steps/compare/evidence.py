@@ -19,7 +19,7 @@ _BEFORE, _AROUND = 4096, 256 << 10
 _LINES, _WIDTH = 12, 160
 _ROWS, _ROW = 3, 16
 _LARGEST = 64 << 20  # bytes of a file that diffoscope is given
-_SECONDS = 60.0
+SECONDS = 60.0
 _REPORT = 40  # lines
 _TIMES = 20  # how often diffoscope is asked in one comparison
 
@@ -55,7 +55,6 @@ class Diffoscope:
     runner: Runner
     scratch: Scratch
     program: str | None = field(default_factory=lambda: shutil.which("diffoscope"))
-    seconds: float = _SECONDS
     _left: int = _TIMES
 
     def says(self, name: str, first: Blob, second: Blob) -> str:
@@ -67,7 +66,7 @@ class Diffoscope:
         paths = [blob.write(self.scratch.new().with_suffix(ending)) for blob in (first, second)]
         words = [self.program, "--text", "-", "--no-progress", "--max-text-report-size", "65536", *map(str, paths)]
         try:
-            done = self.runner.run(words, timeout=self.seconds, check=False)
+            done = self.runner.run(words, timeout=SECONDS, check=False)
         except LichenError:
             return ""
         finally:

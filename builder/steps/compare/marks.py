@@ -107,6 +107,11 @@ def timezone(clue: Clue) -> bool:
     return zones[0] != zones[1] and masked(_DATES)(clue)
 
 
+def umask(clue: Clue) -> bool:
+    """Modes (octal) that differ in bits for reading, writing and executing only."""
+    return not (int(clue.first, 8) ^ int(clue.second, 8)) & ~0o777
+
+
 def shifted(clue: Clue) -> bool:
     """Time stamps of a file (``NAME=NANOSECONDS`` each) that all lie the same whole number of quarters apart."""
     times = [re.findall(rb"=(-?\d+)", value) for value in (clue.first, clue.second)]

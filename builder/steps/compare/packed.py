@@ -51,6 +51,7 @@ def unpack(blob: Blob, destination: Path, most: int = _MOST) -> tuple[Blob, int]
                     if written > most:
                         raise UnreadableError(f"compressed data unpacks to more than {most} bytes")
                     if engine.eof:
+                        stream.flush()
                         return Blob.of_file(destination), taken - len(engine.unused_data)
     except (lzma.LZMAError, zlib.error, zstandard.ZstdError) as error:
         raise UnreadableError(f"damaged compressed data: {error}") from error
