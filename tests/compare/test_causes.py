@@ -11,13 +11,15 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from builder.foundation.toolbox import Toolbox
 from builder.steps.compare import CAUSES, explain
 from tests.compare.conftest import Compare, Result, told
-from tests.compare.world import EPOCH, FILES, MEMBERS, ImageMaker, newc, portable, sections, settle
+from tests.compare.world import EPOCH, FILES, MEMBERS, ImageMaker, World, newc, portable, sections, settle
 
 LATER = EPOCH + 20 * 86400
 Conditions = tuple[Mapping[str, str], Mapping[str, str]]
@@ -66,6 +68,19 @@ def zipped(moment: int) -> bytes:
 LINES = b"alpha\nbeta\ngamma\ndelta\n"
 SHUFFLED = b"gamma\nalpha\ndelta\nbeta\n"
 HOSTS: Conditions = ({"hostname": "builder-one"}, {"hostname": "reproducer"})
+LOCALES: Conditions = ({"locale": "de_DE.UTF-8"}, {"locale": "tr_TR.UTF-8"})
+ZONES: Conditions = ({"timezone": "Asia/Tokyo"}, {"timezone": "Pacific/Chatham"})
+FOLDERS: Conditions = ({"path": "/srv/a"}, {"path": "/opt/other"})
+PROCESSORS: Conditions = ({"cpus": "4"}, {"cpus": "16"})
+LOG = b"CC one.o\nCC two.o\nLD all\nCC three.o\n", b"CC two.o\nCC one.o\nCC three.o\nLD all\n"
+SALTS = b"root:$y$j9T$abcdefghijk$LMNOPQ1:1::\n", b"root:$y$j9T$zyxwvutsrqp$ONMLKJ2:1::\n"
+DAYS = b"root:*:20254:0:99999:7:::\n", b"root:*:20274:0:99999:7:::\n"
+LISTS = b'{"files": ["a", "b", "c"]}\n', b'{"files": ["c", "a", "b"]}\n'
+UUIDS = f"machine={uuid.uuid4()}\n".encode(), f"machine={uuid.uuid4()}\n".encode()
+DIGESTS = f"id {os.urandom(16).hex()}\n".encode(), f"id {os.urandom(16).hex()}\n".encode()
+SEEDS = os.urandom(512), os.urandom(512)
+NANOSECONDS = b"HEAD" + (EPOCH * 10**9).to_bytes(8, "big"), b"HEAD" + (LATER * 10**9).to_bytes(8, "big")
+FAR = b"\0\1HEAD\x81\2\3\4", b"\0\1HEAD\x89\x08\7\6"
 USERS: Conditions = ({"user": "alice", "home": "/home/alice"}, {"user": "student", "home": "/nonexistent/x"})
 PLANTS = [
     Plant("date in words", "clock", *dated("built on %a %b %d %H:%M:%S UTC %Y\n")),
@@ -73,48 +88,60 @@ PLANTS = [
     Plant("date of a mail", "clock", *dated("Date: %a, %d %b %Y %H:%M:%S +0000\n")),
     Plant("date in digits", "clock", *dated("version 1.0+%Y%m%d\n")),
     Plant("seconds since 1970", "clock", *dated("stamp=%s\n")),
-    Plant("days in the shadow file", "clock", b"root:*:20254:0:99999:7:::\n", b"root:*:20274:0:99999:7:::\n", path="etc/shadow"),
+    Plant("days in the shadow file", "clock", *DAYS, path="etc/shadow"),
     Plant("gzip header", "clock", zipped(EPOCH), zipped(LATER)),
     Plant("gzip header, clocks known", "clock", zipped(EPOCH + 5), zipped(LATER + 9), CLOCKS),
-    Plant("nanoseconds in eight bytes", "clock", *((b"HEAD" + (at * 10**9).to_bytes(8, "big")) for at in (EPOCH, LATER)), CLOCKS),
-    Plant("four bytes far from both clocks", None, b"\0\1HEAD" + bytes([1, 2, 3, 4]), b"\0\1HEAD" + bytes([9, 8, 7, 6]), CLOCKS),
-    Plant("UUID", "random", *(f"machine={uuid.uuid4()}\n".encode() for _ in range(2))),
-    Plant("digest in hexadecimal", "random", *(f"id {os.urandom(16).hex()}\n".encode() for _ in range(2))),
-    Plant("bytes of a seed", "random", *(os.urandom(512) for _ in range(2))),
-    Plant("salt of a password", "random", b"root:$y$j9T$abcdefghijk$LMNOPQ1:1::\n", b"root:$y$j9T$zyxwvutsrqp$ONMLKJ2:1::\n"),
+    Plant("nanoseconds in eight bytes", "clock", *NANOSECONDS, CLOCKS),
+    Plant("four bytes far from both clocks", None, *FAR, CLOCKS),
+    Plant("UUID", "random", *UUIDS),
+    Plant("digest in hexadecimal", "random", *DIGESTS),
+    Plant("bytes of a seed", "random", *SEEDS),
+    Plant("salt of a password", "random", *SALTS),
     Plant("name of a temporary file", "random", b"see /opt/tmp.Ab3dE6gH\n", b"see /opt/tmp.Zz9xW1vU\n"),
     Plant("lines in another order", "readdir order", LINES, SHUFFLED),
     Plant("words in another order", "readdir order", b"HASH = a.o b.o c.o\n", b"HASH = c.o a.o b.o\n"),
-    Plant("list of JSON in another order", "readdir order", b'{"files": ["a", "b", "c"]}\n', b'{"files": ["c", "a", "b"]}\n'),
+    Plant("list of JSON in another order", "readdir order", *LISTS),
     Plant("archive in another order", "readdir order", archive(["a", "b", "c"]), archive(["c", "a", "b"])),
     Plant("host name, proved", "host name", b"made by builder-one, fast\n", b"made by reproducer, fast\n", HOSTS),
     Plant("host name among binary data", "host name", b"\0\1\2builder-one\0\3", b"\0\1\2reproducer\0\3", HOSTS),
     Plant("comment of a key", "host name", b"ssh-ed25519 AAAA root@alpha\n", b"ssh-ed25519 AAAA root@omega\n"),
-    Plant("locale, proved", "locale", b"in de_DE.UTF-8\n", b"in tr_TR.UTF-8\n", ({"locale": "de_DE.UTF-8"}, {"locale": "tr_TR.UTF-8"})),
+    Plant("locale, proved", "locale", b"in de_DE.UTF-8\n", b"in tr_TR.UTF-8\n", LOCALES),
     Plant("variable of the locale", "locale", b"LANG=C.UTF-8\nLC_TIME=C\n", b"LANG=fr_FR.UTF-8\nLC_TIME=fr_FR\n"),
     Plant("sorted by letters", "locale", b"Beta\nalpha\ngamma\n", b"alpha\nBeta\ngamma\n"),
     Plant("decimal comma", "locale", b"took 1.5 of 2.25\n", b"took 1,5 of 2,25\n"),
-    Plant("zone, proved", "time zone", b"in Asia/Tokyo\n", b"in Pacific/Chatham\n", ({"timezone": "Asia/Tokyo"}, {"timezone": "Pacific/Chatham"})),
+    Plant("zone, proved", "time zone", b"in Asia/Tokyo\n", b"in Pacific/Chatham\n", ZONES),
     Plant(
-        "the same moment in two zones", "time zone",
-        dated("at %Y-%m-%d %H:%M:%S %z\n", "UTC")[0], dated("at %Y-%m-%d %H:%M:%S %z\n", "Asia/Tokyo")[0],
+        "the same moment in two zones",
+        "time zone",
+        dated("at %Y-%m-%d %H:%M:%S %z\n", "UTC")[0],
+        dated("at %Y-%m-%d %H:%M:%S %z\n", "Asia/Tokyo")[0],
     ),
-    Plant("folder, proved", "build path", b"from /srv/a/x.c\n", b"from /opt/other/x.c\n", ({"path": "/srv/a"}, {"path": "/opt/other"})),
+    Plant("folder, proved", "build path", b"from /srv/a/x.c\n", b"from /opt/other/x.c\n", FOLDERS),
     Plant("folder of a build", "build path", b"cd /tmp/build-one/src\n", b"cd /var/tmp/elsewhere/src\n"),
     Plant("option for jobs", "parallelism", b"MAKEFLAGS=-j4\n", b"MAKEFLAGS=-j16\n"),
-    Plant("number of processors", "parallelism", b"split in 4 parts\n", b"split in 16 parts\n", ({"cpus": "4"}, {"cpus": "16"})),
-    Plant("lines of a log", "parallelism", b"CC one.o\nCC two.o\nLD all\nCC three.o\n", b"CC two.o\nCC one.o\nCC three.o\nLD all\n"),
+    Plant("number of processors", "parallelism", b"split in 4 parts\n", b"split in 16 parts\n", PROCESSORS),
+    Plant("lines of a log", "parallelism", *LOG),
     Plant("user, proved", "user", b"by alice\n", b"by student\n", USERS),
     Plant("home, proved", "user", b"cache: /home/alice/.cache\n", b"cache: /nonexistent/x/.cache\n", USERS),
     Plant("name of who built", "user", b"Built by: alice\n", b"Built by: student\n"),
     Plant("nothing known", None, b"the colour is red\n", b"the colour is blue\n"),
-]  # fmt: skip
+]
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory: pytest.TempPathFactory, toolbox: Toolbox) -> tuple[Path, Path]:
+    """Two images with all plants, each in a folder of its own."""
+    make = ImageMaker(World(tmp_path_factory.mktemp("planted"), toolbox))
+    first = {f"{number}/{plant.path}": plant.first for number, plant in enumerate(PLANTS)}
+    second = {f"{number}/{plant.path}": plant.second for number, plant in enumerate(PLANTS)}
+    return make("one", first), make("two", second)
 
 
 @pytest.mark.parametrize("plant", PLANTS, ids=lambda plant: plant.name)
-def test_planted_in_a_file(plant: Plant, pair: Callable[[Plant], Result]) -> None:
-    result = pair(plant)
-    found = [item for item in result.of("image.raw", "root") if item.path == f"/{plant.path}"]
+def test_planted_in_a_file(plant: Plant, planted: tuple[Path, Path], compare: Compare) -> None:
+    result = compare(*planted, conditions=plant.conditions)
+    path = f"/{PLANTS.index(plant)}/{plant.path}"
+    found = [item for item in result.of("image.raw", "root") if item.path == path]
     assert [item.cause for item in found] == [plant.cause], told(result)
     assert found[0].what.startswith("content")
     assert found[0].evidence
@@ -123,11 +150,8 @@ def test_planted_in_a_file(plant: Plant, pair: Callable[[Plant], Result]) -> Non
 @pytest.fixture
 def pair(make: ImageMaker, compare: Compare) -> Callable[[Plant], Result]:
     def run(plant: Plant) -> Result:
-        images = [
-            make(name, {**FILES, plant.path: content})
-            for name, content in (("one", plant.first), ("two", plant.second))
-        ]
-        return compare(*images, conditions=plant.conditions)
+        first, second = ({**FILES, plant.path: content} for content in (plant.first, plant.second))
+        return compare(make("one", first), make("two", second), conditions=plant.conditions)
 
     return run
 
@@ -143,10 +167,8 @@ def test_inode_numbers_in_the_cache_of_ldconfig(make: ImageMaker, compare: Compa
     library = next((make.world.toolbox.tree / "usr/lib").glob("*-linux-gnu*/libz.so.1")).read_bytes()
     images = []
     for name in ("one", "two"):
-        tree = make.world.tree(
-            f"{name}.made",
-            {**FILES, "usr/lib/libz.so.1": library, "var/cache/ldconfig/.keep": b"", "etc/ld.so.conf": b"/usr/lib\n"},
-        )
+        files = {"usr/lib/libz.so.1": library, "var/cache/ldconfig/.keep": b"", "etc/ld.so.conf": b"/usr/lib\n"}
+        tree = make.world.tree(f"{name}.made", files)
         make.world.shell(f"ldconfig -r '{tree}' -X")
         settle(tree)
         cache = (tree / "var/cache/ldconfig/aux-cache").read_bytes()
@@ -178,12 +200,15 @@ def test_umask(make: ImageMaker, compare: Compare) -> None:
 def test_order_in_which_mke2fs_and_mcopy_get_files(make: ImageMaker, compare: Compare) -> None:
     tree = make.world.tree("more", {"a": b"1", "b": b"2"})
     writes = [f"write {tree}/{name} etc/{name}" for name in "ab"]
-    boot = [("EFI/BOOT/A.EFI", tree / "a"), ("EFI/BOOT/B.EFI", tree / "b")]
+
+    def boot(name: str, uki: Path, step: int) -> Path:
+        return make.world.fat(name, [("EFI/BOOT/A.EFI", uki), ("EFI/BOOT/B.EFI", tree / "b")][::step])
+
     images = [
         make(
             name,
-            root=lambda target, made, step=step: make.world.ext4(target, made, *writes[::step]),
-            esp=lambda target, _, step=step: make.world.fat(target, boot[::step]),
+            root=partial(make.world.ext4, commands=writes[::step]),
+            esp=partial(boot, step=step),
         )
         for name, step in (("one", 1), ("two", -1))
     ]
@@ -197,7 +222,7 @@ def test_clock_in_the_file_systems(make: ImageMaker, compare: Compare) -> None:
     images = [
         make(
             name,
-            root=lambda target, tree, epoch=epoch: make.world.ext4(target, tree, epoch=epoch),
+            root=partial(make.world.ext4, epoch=epoch),
             uki=portable(sections(), stamp=epoch),
         )
         for name, epoch in (("one", EPOCH), ("two", LATER))
@@ -212,17 +237,16 @@ def test_clock_in_the_file_systems(make: ImageMaker, compare: Compare) -> None:
 def test_time_zone_in_the_esp(make: ImageMaker, compare: Compare) -> None:
     """mcopy tells FAT the local time."""
     images = [
-        make(name, esp=lambda target, uki, zone=zone: make.world.fat(target, [("EFI/BOOT/B.EFI", uki)], timezone=zone))
-        for name, zone in (("one", "UTC"), ("two", "Asia/Tokyo"))
+        make(name, esp=partial(make.world.esp, timezone=zone)) for name, zone in (("one", "UTC"), ("two", "JST-9"))
     ]
-    found = causes(compare(*images), "esp")
-    assert found["/EFI/BOOT/B.EFI", "times: modified"] == "time zone", found
+    (found,) = compare(*images).of("image.raw", "esp")
+    assert found.path == "/EFI/BOOT/BOOTX64.EFI"
+    assert found.cause == "time zone", found
+    assert "modified (local time): 2025-06-15 15:06:40 | 2025-06-16 00:06:40" in found.evidence
 
 
 def test_random_serial_number_of_the_esp(make: ImageMaker, compare: Compare) -> None:
-    other = make(
-        "two", esp=lambda target, uki: make.world.fat(target, [("EFI/BOOT/BOOTX64.EFI", uki)], serial="deadbeef")
-    )
+    other = make("two", esp=partial(make.world.esp, serial="deadbeef"))
     result = compare(make("one"), other)
     assert causes(result, "esp") == {("", "file system's volume serial number"): "random"}
     assert result.of("image.raw", "esp")[0].evidence == "12345678 | deadbeef"
@@ -276,9 +300,8 @@ def test_consequences_are_told_from_causes(pair: Callable[[Plant], Result]) -> N
 
 def test_contents_document_follows_from_the_files(make: ImageMaker, compare: Compare) -> None:
     images = [make("one"), make("two", {**FILES, "etc/os-release": b"ID=other\n"})]
-    for image, line in zip(
-        images, ('{"mode": 420, "path": "/etc/os-release"}', '{"mode": 384, "path": "/etc/os-release"}'), strict=True
-    ):
+    for image, mode in zip(images, (420, 384), strict=True):
+        line = f'{{"mode": {mode}, "path": "/etc/os-release"}}'
         (image / "contents.jsonl").write_text(f'{{"path": "/"}}\n{line}\n')
     (found,) = compare(*images).of("contents.jsonl")
     assert found.cause == "consequence"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -35,8 +36,8 @@ def test_each_kind_of_difference_in_the_root(make: ImageMaker, compare: Compare)
         "symlink /etc/link elsewhere",
         "ea_set /usr/share/doc/list user.note some",
     )
-    second = make("two", root=lambda name, tree: make.world.ext4(name, tree, *changed))
-    first = make("one", root=lambda name, tree: make.world.ext4(name, tree, "symlink /etc/link there"))
+    second = make("two", root=partial(make.world.ext4, commands=changed))
+    first = make("one", root=partial(make.world.ext4, commands=["symlink /etc/link there"]))
     result = compare(first, second)
     found = {(item.path, item.what): (item.cause, item.evidence) for item in result.of("image.raw", "root")}
     assert found["/usr/bin/tool", "mode"] == (None, "0644 | 4755")  # no umask makes a program set-user-ID
@@ -51,7 +52,7 @@ def test_each_kind_of_difference_in_the_root(make: ImageMaker, compare: Compare)
 
 def test_file_system_own_fields(make: ImageMaker, compare: Compare) -> None:
     random = "-U random -E lazy_itable_init=1,nodiscard"
-    second = make("two", root=lambda name, tree: make.world.ext4(name, tree, options=random))
+    second = make("two", root=partial(make.world.ext4, options=random))
     result = compare(make("one"), second)
     found = {item.what: item for item in result.of("image.raw", "root")}
     assert {"file system's UUID", "file system's directory hash seed"} <= found.keys()

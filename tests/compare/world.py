@@ -44,17 +44,14 @@ class World:
         settle(root)
         return root
 
-    def ext4(self, name: str, tree: Path, *commands: str, epoch: int = EPOCH, options: str = "") -> Path:
+    def ext4(self, name: str, tree: Path, commands: Sequence[str] = (), epoch: int = EPOCH, options: str = "") -> Path:
         """An ext4 of ``tree``; ``commands`` are debugfs's, done afterwards, in order."""
         path = self.folder / name
         seeds = options or f"-U {UUID} -E hash_seed={UUID},lazy_itable_init=1,nodiscard"
         self.shell(f"mke2fs -q -t ext4 -L root {seeds} -d '{tree}' '{path}' 8M", SOURCE_DATE_EPOCH=str(epoch))
         if commands:
             (self.folder / "debugfs").write_text("".join(f"{line}\n" for line in commands))
-            self.shell(
-                f"debugfs -w -f debugfs '{path}'".replace("-f debugfs", f"-f '{self.folder}/debugfs'"),
-                SOURCE_DATE_EPOCH=str(epoch),
-            )
+            self.shell(f"debugfs -w -f '{self.folder}/debugfs' '{path}'", SOURCE_DATE_EPOCH=str(epoch))
         return path
 
     def fat(
@@ -63,9 +60,16 @@ class World:
         """A FAT with ``files``, written in that order."""
         path = self.folder / name
         copies = "".join(f"mcopy -m -i '{path}' '{source}' '::{target}'\n" for target, source in files)
-        script = f"mkfs.vfat -C -i {serial} --invariant '{path}' 4096 >/dev/null\nmmd -i '{path}' ::EFI ::EFI/BOOT\n"
-        self.shell(script + copies, TZ=timezone, SOURCE_DATE_EPOCH=str(EPOCH))
+        script = f"mkfs.vfat -C --invariant -i {serial} '{path}' 4096 >/dev/null\nmmd -i '{path}' ::EFI ::EFI/BOOT\n"
+        self.shell(script, SOURCE_DATE_EPOCH=str(EPOCH))
+        # mcopy takes the zone of times from nobody when it is given an epoch.
+        epoch = {"SOURCE_DATE_EPOCH": str(EPOCH)} if timezone == "UTC" else {}
+        self.shell(copies, TZ=timezone, **epoch)
         return path
+
+    def esp(self, name: str, uki: Path, *, serial: str = "12345678", timezone: str = "UTC") -> Path:
+        """A FAT that a machine starts ``uki`` from."""
+        return self.fat(name, [("EFI/BOOT/BOOTX64.EFI", uki)], serial=serial, timezone=timezone)
 
     def disk(self, name: str, parts: Iterable[tuple[str, str, Path]], *, identifier: str = UUID) -> Path:
         """A disk with a GPT; ``parts`` are type, label and content."""
@@ -170,14 +174,11 @@ class ImageMaker:
         (folder / "image.efi").write_bytes(portable(sections()) if uki is None else uki)
         os.utime(folder / "image.efi", (EPOCH, EPOCH))
         tree = world.tree(f"{name}.tree", files)
-        boot = (esp or self.esp)(f"{name}.esp", folder / "image.efi")
+        boot = (esp or world.esp)(f"{name}.esp", folder / "image.efi")
         system = (root or world.ext4)(f"{name}.root", tree)
         parts = [(ESP_TYPE, "esp", boot), (ROOT_TYPE, "root", system), *more]
         shutil.copyfile(world.disk(f"{name}.raw", parts, identifier=identifier), folder / "image.raw")
         return finished(folder)
-
-    def esp(self, name: str, uki: Path) -> Path:
-        return self.world.fat(name, [("EFI/BOOT/BOOTX64.EFI", uki)])
 
 
 def finished(folder: Path) -> Path:

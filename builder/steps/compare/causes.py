@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from builder.steps.compare import marks
 from builder.steps.compare.clue import Clue
 
+CONSEQUENCE = "consequence"
 _TIME_FIELDS = ("time", "time stamp")
 _RANDOM_FIELDS = ("UUID", "seed", "serial")
 
@@ -42,7 +43,7 @@ def _field(clue: Clue, words: tuple[str, ...]) -> bool:
 
 CAUSES = (
     Cause(
-        "consequence",
+        CONSEQUENCE,
         "it holds digests of artefacts that differ themselves",
         "mend those; this follows",
         lambda clue: clue.aspect == "content" and marks.consequence(clue),

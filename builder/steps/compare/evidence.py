@@ -14,7 +14,7 @@ from builder.steps.compare.blob import Blob
 from builder.steps.compare.packed import Scratch
 from builder.steps.compare.tree import shown
 
-WHOLE = 16 << 20  # bytes up to which contents are looked at as a whole
+WHOLE = 1 << 20  # bytes up to which contents are looked at as a whole
 _BEFORE, _AROUND = 4096, 256 << 10
 _LINES, _WIDTH = 12, 160
 _ROWS, _ROW = 3, 16

@@ -144,13 +144,13 @@ class _Reader:
 
 
 def _times(raw: bytes) -> dict[str, int]:
-    """Nanoseconds since 1970, as if FAT's local times were UTC."""
+    """Nanoseconds since 1970, as if the times were UTC; FAT holds those of the zone of whoever wrote."""
     fine, created, created_day, read_day = struct.unpack_from("<BHHH", raw, 13)
     modified, modified_day = struct.unpack_from("<HH", raw, 22)
     return {
-        "modified": _moment(modified_day, modified),
-        "created": _moment(created_day, created) + fine * 10**7,
-        "read": _moment(read_day, 0),
+        "modified (local time)": _moment(modified_day, modified),
+        "created (local time)": _moment(created_day, created) + fine * 10**7,
+        "read (local time)": _moment(read_day, 0),
     }
 
 

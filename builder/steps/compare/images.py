@@ -13,8 +13,10 @@ from builder.foundation.errors import InputError, Problem
 from builder.foundation.process import Runner
 from builder.foundation.toolbox import Toolbox
 from builder.steps.compare.blob import Blob
+from builder.steps.compare.causes import CONSEQUENCE
 from builder.steps.compare.documents import settled
-from builder.steps.compare.evidence import Diffoscope
+from builder.steps.compare.evidence import Diffoscope, short_diff
+from builder.steps.compare.marks import consequence
 from builder.steps.compare.notes import Notes, Place
 from builder.steps.compare.packed import Scratch
 from builder.steps.compare.parts import Disks, executable_rows, row
@@ -27,7 +29,7 @@ _DOCUMENTS = (".json", ".jsonl", "SHA256SUMS")
 # Documents name digests of what comes before them here: a UKI lies in the disk, checksums name everything.
 _ORDER = ("image.efi", "image.raw", "contents.jsonl", "sbom.spdx.json", "sbom.cdx.json", "manifest.json")
 _LAST = ("provenance.json", "SHA256SUMS", "SHA256SUMS.sig")
-_MOST_DOCUMENT = 1 << 30
+_MOST_DOCUMENT = 1 << 28
 
 
 def compare_images(
@@ -117,7 +119,8 @@ class _Images:
         raw = first.digest(), second.digest()
         if raw[0] == raw[1]:
             return row(name, raw)
-        if self.comparison.strip and name.endswith(_DOCUMENTS) and max(first.size, second.size) <= _MOST_DOCUMENT:
+        document = name.endswith(_DOCUMENTS) and max(first.size, second.size) <= _MOST_DOCUMENT
+        if self.comparison.strip and document:
             texts = [
                 settled(name, blob.read().decode(errors="backslashreplace"), bare)
                 for blob, bare in zip((first, second), self.comparison.bare, strict=True)
@@ -126,6 +129,16 @@ class _Images:
                 verdict = Verdict(True, "unsigned", digest_bytes(texts[0].encode()))
                 self.comparison.remember(raw, verdict)
                 return row(name, raw, verdict)
-        self.comparison.plain(Place(name), name, first, second)
+        if not (document and self._follows(name, first, second)):
+            self.comparison.plain(Place(name), name, first, second)
         self.comparison.differing(raw, name)
         return row(name, raw)
+
+    def _follows(self, name: str, first: Blob, second: Blob) -> bool:
+        """Whether a document differs only because of what it tells of; looked at as a whole, however long it is."""
+        notes = self.comparison.notes
+        contents = first.read(), second.read()
+        if not consequence(notes.clue("content", name, *contents)):
+            return False
+        notes.note(Place(name), "content", CONSEQUENCE, lambda: short_diff(*contents))
+        return True

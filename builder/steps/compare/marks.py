@@ -113,8 +113,9 @@ def umask(clue: Clue) -> bool:
 
 
 def shifted(clue: Clue) -> bool:
-    """Time stamps of a file (``NAME=NANOSECONDS`` each) that all lie the same whole number of quarters apart."""
-    times = [re.findall(rb"=(-?\d+)", value) for value in (clue.first, clue.second)]
+    """Local time stamps (``NAME=NANOSECONDS`` each) that all lie the same whole number of quarters of an hour apart."""
+    # That of reading is a day without a time.
+    times = [re.findall(rb"(?:modified|created) \(local time\)=(\d+)", value) for value in (clue.first, clue.second)]
     deltas = {int(a) - int(b) for a, b in zip(*times, strict=False) if a != b}
     return len(deltas) == 1 and all(not delta % _QUARTER and abs(delta) <= _MOST_SHIFT for delta in deltas)
 
@@ -193,7 +194,7 @@ def consequence(clue: Clue) -> bool:
 def _about(files: frozenset[str], first: bytes, second: bytes) -> bool:
     lines = set(first.splitlines()) ^ set(second.splitlines())
     try:
-        return all(json.loads(line)["path"] in files for line in lines)
+        return bool(lines) and all(json.loads(line)["path"] in files for line in lines)
     except (ValueError, KeyError, TypeError):
         return False
 
@@ -204,7 +205,7 @@ def _renamed(content: bytes, digests: Mapping[str, str]) -> bytes:
 
 def binary_clock(clue: Clue) -> bool:
     """Whether each stretch that differs lies within a number of four or eight bytes that is a time near the builds'."""
-    if len(clue.first) != len(clue.second):
+    if len(clue.first) != len(clue.second) or (clue.first + clue.second).isascii():
         return False
     clocks = [_seconds(side.get("clock", "")) for side in clue.conditions]
     stretches = list(_stretches(clue.first, clue.second))
