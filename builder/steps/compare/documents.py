@@ -36,7 +36,7 @@ def settled(name: str, text: str, bare: Mapping[str, str]) -> str:
 def _value(value: object, bare: Mapping[str, str]) -> object:
     if isinstance(value, dict):
         found = {key: _value(item, bare) for key, item in value.items()}
-        if any(found[key] != item for key, item in value.items() if isinstance(item, str)):
+        if any(item in bare for item in value.values() if isinstance(item, str)):
             found.pop("size", None)
         return found
     if isinstance(value, list):

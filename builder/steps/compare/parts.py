@@ -50,11 +50,11 @@ def executable_rows(comparison: Comparison, name: str, first: Blob, second: Blob
     verdict = Verdict(whole[0] == whole[1])
     if not verdict.same:
         comparison.differing(whole, name)
-        comparison.twins[whole] = name
         before = comparison.notes.count
         verdict = comparison.portables(Place(name), *read, verdicts)
         if not verdict.same and comparison.notes.count == before:
             comparison.rest_of_portable(Place(name), (first, second), read)
+        comparison.twins[whole] = name, verdict
         if verdict.same:
             comparison.remember(whole, verdict)
             verdicts[OUTSIDE_SECTIONS] = verdict

@@ -43,7 +43,8 @@ class Comparison:
     """One comparison of two images: what it writes to, and whether signatures are left out.
 
     Attributes:
-        twins: digests of two artefacts that were compared already, and their name: a UKI lies in the disk once more.
+        twins: digests of two artefacts that were compared already, their name and what was found: a UKI lies in the
+            disk once more.
         bare: per side, SHA-256 of a signed thing and what it is without signature; documents name the former.
     """
 
@@ -51,7 +52,7 @@ class Comparison:
     scratch: Scratch
     diffoscope: Diffoscope
     strip: bool
-    twins: dict[tuple[str, str], str] = field(default_factory=dict)
+    twins: dict[tuple[str, str], tuple[str, Verdict]] = field(default_factory=dict)
     bare: tuple[dict[str, str], dict[str, str]] = field(default_factory=lambda: ({}, {}))
 
     def remember(self, raw: tuple[str, str], verdict: Verdict) -> None:
@@ -174,10 +175,7 @@ class Comparison:
         try:
             if is_portable(first) and is_portable(second):
                 if twin := self.twins.get((first.digest(), second.digest())):
-                    causes = self.notes.causes(twin)
-                    cause = causes.pop() if len(causes) == 1 else None
-                    self.notes.note(place, f"content: both are the {twin} beside the disk", cause, str)
-                    return _DIFFERENT
+                    return self._twin(place, *twin)
                 pair = read_portable(first), read_portable(second)
                 verdict = self.portables(place, *pair)
                 if not verdict.same and self.notes.count == before:
@@ -193,6 +191,13 @@ class Comparison:
                 raise
         self.plain(place, name, first, second)
         return _DIFFERENT
+
+    def _twin(self, place: Place, artefact: str, verdict: Verdict) -> Verdict:
+        if not verdict.same:
+            causes = self.notes.causes(artefact)
+            cause = causes.pop() if len(causes) == 1 else None
+            self.notes.note(place, f"content: both are the {artefact} beside the disk", cause, str)
+        return verdict
 
     def _entries(self, place: Place, path: str, first: Entry, second: Entry) -> Verdict:
         before = self.notes.count
