@@ -40,6 +40,9 @@ def read_erofs(blob: Blob, toolbox: Toolbox, runner: Runner, folder: Path) -> Tr
         lines = (error.completed.stderr or error.completed.stdout).strip().splitlines()
         raise UnreadableError(f"damaged erofs: {' '.join(lines[-2:])}") from error
     source.unlink()
+    root = folder / "files"
+    if not root.is_dir():
+        raise UnreadableError("damaged erofs: nothing could be unpacked")
     made, fraction = struct.unpack("<QI", blob.read(1024 + 24, 12))
     fields = {
         "UUID": str(UUID(bytes=blob.read(1024 + 48, 16))),
@@ -47,7 +50,6 @@ def read_erofs(blob: Blob, toolbox: Toolbox, runner: Runner, folder: Path) -> Tr
         "creation time": f"{made}.{fraction:09}",
     }
     tree = Tree(fields=fields)
-    root = folder / "files"
     tree.add("/", _entry(root))
     for here, folders, files in os.walk(os.fsencode(root)):
         folders.sort()

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal, NamedTuple
 
 from builder.foundation.digest import digest_value
 from builder.steps.compare.blob import Blob
-from builder.steps.compare.causes import find_cause
+from builder.steps.compare.causes import CONSEQUENCE, find_cause
 from builder.steps.compare.cpio import is_cpio, read_initrd
 from builder.steps.compare.evidence import Diffoscope, short_diff, windows
 from builder.steps.compare.metadata import changes, moments
@@ -23,7 +24,8 @@ from builder.steps.compare.signatures import unsigned
 from builder.steps.compare.tree import Entry, Tree, UnreadableError
 
 _MOST_UNPACKED = 1 << 28
-_ROOM_FIELDS = ("free blocks", "kilobytes written")  # of a file system that holds longer, signed files
+# Fields of a file system that follow from what it holds.
+_ROOM_FIELDS = ("free blocks", "free inodes", "kilobytes written")
 SIDES = ("first", "second")
 
 
@@ -90,8 +92,13 @@ class Comparison:
             self._order(place, first, second)
         for name in sorted(first.fields.keys() | second.fields.keys()):
             values = first.fields.get(name, "none"), second.fields.get(name, "none")
-            if values[0] != values[1] and not (signed and name in _ROOM_FIELDS):
-                self.notes.add(place, f"file system's {name}", "field", values)
+            if values[0] == values[1] or (signed and name in _ROOM_FIELDS):
+                continue
+            what = f"file system's {name}"
+            if name in _ROOM_FIELDS and self.notes.count > before:
+                self.notes.note(place, what, CONSEQUENCE, partial(" | ".join, values))
+            else:
+                self.notes.add(place, what, "field", values)
         if self.notes.count > before or not signed:
             return _DIFFERENT
         return Verdict(True, "listing", digest_value([listing, dict(first.fields)]))
@@ -216,6 +223,7 @@ class Comparison:
 
     def _missing(self, place: Place, first: Tree, second: Tree) -> None:
         """Note entries of one side; one that is alone in its folder on both sides may be one file of two names."""
+        trees = first, second
         ours = _by_folder(first.entries.keys() - second.entries.keys())
         theirs = _by_folder(second.entries.keys() - first.entries.keys())
         for side, (names, others) in enumerate(((ours, theirs), (theirs, ours))):
@@ -223,6 +231,8 @@ class Comparison:
                 for path in sorted(paths):
                     pair = others.get(folder, [])
                     other = pair[0] if len(pair) == len(paths) == 1 else ""
+                    if other and trees[side].entries[path].kind != trees[1 - side].entries[other].kind:
+                        other = ""
                     values = (path, other) if side == 0 else (other, path)
                     evidence = f"the {SIDES[1 - side]} has {other}" if other else ""
                     self.notes.add(place.within(path), f"only in the {SIDES[side]}", "name", values, evidence)
