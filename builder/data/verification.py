@@ -19,8 +19,9 @@ class Difference(Frozen):
         artefact: file of the image folder, as in ``image.raw``.
         part: partition of a disk or section of a UKI that it lies in; empty for the artefact itself.
         path: file within that part; empty when the difference is in what is around files (a file system's own blocks).
-        what: what differs, in a few words: content, mode, owner, time, missing on one side.
-        cause: name of the known cause that it looks like (see ``builder/steps/compare``), or None.
+            Within a file that holds others (a UKI, its initrd) their names follow, each after a colon and a blank.
+        what: what differs, in a few words: content, mode, owner, times, only in one of both.
+        cause: name of the known cause that it looks like (see ``builder/steps/compare/causes.py``), or None.
         evidence: a short diff, for a person.
     """
 
@@ -33,15 +34,23 @@ class Difference(Frozen):
 
 
 class Compared(Frozen):
-    """One artefact, or one part of it, of both images. A digest is None where that image has none."""
+    """One artefact, or one part of it, of both images. A digest is None where that image has none.
+
+    Attributes:
+        name: the artefact, as in ``image.raw``, or the artefact and its part, as in ``image.raw: esp``.
+        basis: what the digests are of. ``bytes``: all of it, always unless signatures are left out. ``unsigned``: the
+            bytes without a signature. ``listing``: what lies within, one by one and without signatures (a signed file
+            is longer, so the bytes around it cannot be the same).
+    """
 
     name: str
     first: Sha256 | None
     second: Sha256 | None
+    basis: Literal["bytes", "unsigned", "listing"] = "bytes"
 
     @property
     def identical(self) -> bool:
-        """Whether both have the same bytes."""
+        """Whether both have the same bytes, or the same but for signatures where those are left out."""
         return self.first is not None and self.first == self.second
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from builder.foundation.atomic import disk_error
 from builder.foundation.digest import CHUNK, digest_bytes
 from builder.foundation.errors import LichenError, Problem
 from builder.foundation.making import made_anew
+from builder.foundation.sparse import extents
 
 # Outputs of mkosi that are the image's artefacts, and the names they get.
 ARTEFACTS = {"image.raw": "image.raw", "image.efi": "image.efi"}
@@ -127,7 +128,7 @@ def _move(source: Path, destination: Path) -> tuple[str, int]:
     zeros = bytes(CHUNK)
     size = destination.stat().st_size
     with destination.open("rb") as stream:
-        for start, end, data in _extents(stream.fileno(), size):
+        for start, end, data in extents(stream.fileno(), size):
             position = start
             while position < end:
                 count = min(CHUNK, end - position)
@@ -136,28 +137,11 @@ def _move(source: Path, destination: Path) -> tuple[str, int]:
     return digest.hexdigest(), size
 
 
-def _extents(descriptor: int, size: int) -> Iterable[tuple[int, int, bool]]:
-    """Start, end and kind (data or hole) of each stretch of a file."""
-    position = 0
-    while position < size:
-        try:
-            data = os.lseek(descriptor, position, os.SEEK_DATA)
-        except OSError:  # ENXIO: nothing but a hole up to the end
-            data = size
-        if data > position:
-            yield position, data, False
-        if data >= size:
-            return
-        hole = os.lseek(descriptor, data, os.SEEK_HOLE)
-        yield data, hole, True
-        position = hole
-
-
 def _copy_sparse(source: Path, destination: Path) -> None:
     size = source.stat().st_size
     with source.open("rb") as reader, destination.open("wb") as writer:
         writer.truncate(size)
-        for start, end, data in _extents(reader.fileno(), size):
+        for start, end, data in extents(reader.fileno(), size):
             if data:
                 os.lseek(reader.fileno(), start, os.SEEK_SET)
                 writer.seek(start)

@@ -13,6 +13,7 @@ from builder.data.contents import FileEntry, read_contents
 from builder.data.lock import Deb, Lock, LockedModel, Wheel, read_lock
 from builder.data.manifest import Manifest
 from builder.foundation.process import Runner
+from builder.foundation.progress import Quiet
 from builder.foundation.store import Store
 from builder.foundation.workbench import Workbench
 from builder.steps.contents import INVENTORY
@@ -175,7 +176,7 @@ def make_image(root: Path) -> MadeImage:
     put(output, "image.raw", "disk")
     put(output, "image.efi", "kernel")
     log = put(root, "mkosi.log", "built\n")
-    writer = Writer(Runner(), Store(bench.cache.store), recipe, made, plan, {"base": base, "python": base})
+    writer = Writer(Runner(), Store(bench.cache.store), recipe, made, plan, {"base": base, "python": base}, Quiet())
     folder = bench.project.image("small", "amd64", made.digest)
     papers = Papers(lambda artefacts: writer.describe(output, artefacts, root / "scratch"), writer.attest)
     folder.parent.mkdir()
