@@ -94,6 +94,8 @@ def _print_outcome(outcome: LockOutcome) -> None:
 
 def _row(change: Change) -> tuple[str, str, str, str]:
     versions = " → ".join(version for version in (change.old, change.new) if version)
+    if change.kind == "changed":
+        versions = f"{change.new}, other bytes"
     return change.kind, change.what, change.name, versions
 
 

@@ -10,14 +10,21 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 
 from builder.data.model import Frozen, Name, Sha256, _tuple
 from builder.data.profile import Architecture
+from builder.data.toolchain import Suite
 from builder.foundation.digest import canonical_json, digest_bytes
 from builder.foundation.errors import InputError, Problem
 
 Use = Literal["image", "initrd", "tools", "mkosi"]
+
+
+def _below(path: str) -> str:
+    if any(part in ("", ".", "..") for part in path.split("/")):
+        raise ValueError("not a plain path below the archive's root")
+    return path
 
 
 class SuiteIndex(Frozen):
@@ -29,6 +36,11 @@ class SuiteIndex(Frozen):
     inrelease_sha256: Sha256
     expired: bool = Field(False, description="its Valid-Until had passed and the person locking accepted that")
 
+    @property
+    def label(self) -> str:
+        """What a person calls the suite."""
+        return Suite(archive=self.archive, name=self.suite).label
+
 
 class Deb(Frozen):
     """One Debian package file."""
@@ -37,7 +49,9 @@ class Deb(Frozen):
     version: str
     architecture: str
     archive: Name
-    path: str = Field(pattern=r"^pool/[^\x00-\x20]+\.deb$", description="below the archive's root")
+    path: Annotated[str, AfterValidator(_below)] = Field(
+        pattern=r"^[^\x00-\x20]+\.deb$", description="below the archive's root; vendors need not have a pool/"
+    )
     size: int = Field(gt=0)
     sha256: Sha256
     uses: Annotated[tuple[Use, ...], BeforeValidator(_tuple)]
@@ -57,6 +71,7 @@ class Wheel(Frozen):
     size: int = Field(gt=0)
     sha256: Sha256
     uses: Annotated[tuple[Literal["image", "tools"], ...], BeforeValidator(_tuple)]
+    repository: Name | None = Field(None, description="whose index it comes from; None: the machine's own")
 
 
 class LockedModel(Frozen):

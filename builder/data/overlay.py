@@ -62,6 +62,17 @@ class Option(Frozen):
                 return complaint
         return None
 
+    def allowed(self) -> str:
+        """Which values fit, and what the option is for."""
+        limits = [
+            f"one of {', '.join(self.choices)}" if self.choices is not None else "",
+            f"at least {self.minimum}" if self.minimum is not None else "",
+            f"at most {self.maximum}" if self.maximum is not None else "",
+            f"matching {self.pattern}" if self.pattern is not None else "",
+            "a whole number and K, M, G or T" if self.type == "size" else "",
+        ]
+        return ", ".join([f"give it a value of type {self.type}", *filter(None, limits)]) + f" ({self.description})"
+
     def _item_complaint(self, item: Any) -> str | None:
         if isinstance(item, float) and not math.isfinite(item):
             return f"{item} is not a finite number"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from builder.data.model import Frozen, Name, Names, Packages, Sha256, Size, Strings, _tuple
 
@@ -41,19 +41,52 @@ class Model(Frozen):
     target: str = Field(pattern=r"^/[^\x00-\x1f]+[^/\x00-\x1f]$", description="where it lies in the image")
 
 
+# Words of a line of apt's sources; `/` alone is the top folder of a flat repository.
+_SUITE = r"^(\./|/|[A-Za-z0-9][A-Za-z0-9.+~_-]*(/[A-Za-z0-9][A-Za-z0-9.+~_-]*)*/?)$"
+_COMPONENT = r"^[A-Za-z0-9][A-Za-z0-9.+~_-]*(/[A-Za-z0-9][A-Za-z0-9.+~_-]*)*$"
+
+
+def _some(items: tuple[str, ...]) -> tuple[str, ...]:
+    if not items:
+        raise ValueError("wanted at least one")
+    return items
+
+
 class Repository(Frozen):
-    """An apt repository besides Debian's, and perhaps an index of wheels, of one vendor."""
+    """An apt repository besides Debian's, and perhaps an index of wheels, of one vendor.
+
+    It adds packages to the image and replaces none of Debian's; its wheels go before those of the machine's index.
+    """
 
     url: str | None = Field(
         None, pattern=r"^(https?://|file:/)\S+$", description="where it is; `--mirror NAME=URL` goes first"
     )
     key: str = Field(description="file with its OpenPGP public key, relative to the project")
     fingerprint: str = Field(pattern=r"^[0-9A-F]{40}([0-9A-F]{24})?$", description="of the key that signs its index")
-    suites: Annotated[tuple[str, ...], BeforeValidator(_tuple)] = Field(
-        min_length=1, description="suites; one that ends in / is a flat repository's folder"
+    suites: Annotated[
+        tuple[Annotated[str, Field(pattern=_SUITE)], ...], BeforeValidator(_tuple), AfterValidator(_some)
+    ] = Field(json_schema_extra={"minItems": 1}, description="suites; one that ends in / is a flat repository's folder")
+    components: Annotated[tuple[Annotated[str, Field(pattern=_COMPONENT)], ...], BeforeValidator(_tuple)] = Field(
+        (), description="components of the suites; none for a flat repository"
     )
-    components: Strings = Field((), description="components of the suites; none for a flat repository")
-    wheels: str | None = Field(None, pattern=r"^(https?://|file:/)\S+$", description="URL of the vendor's wheel index")
+    wheels: str | None = Field(
+        None, pattern=r"^(https?://|file:/)\S+$", description="URL of the vendor's wheel index; it is asked first"
+    )
+
+    @model_validator(mode="after")
+    def _components_fit(self) -> Repository:
+        if any(suite.endswith("/") == bool(self.components) for suite in self.suites):
+            raise ValueError("a suite has components, a flat repository (its suite ends in /) has none")
+        return self
+
+    def choosing(self) -> dict[str, object]:
+        """What chooses versions: whose signature, which suites; not where they are."""
+        return {
+            "fingerprint": self.fingerprint,
+            "suites": self.suites,
+            "components": self.components,
+            "wheels": self.wheels is not None,
+        }
 
 
 class Profile(Frozen):

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from builder.data.overlay import Overlay
 from builder.data.profile import Architecture, Profile
-from builder.data.yamlfile import KeyPath
+from builder.data.publickey import PublicKey
+from builder.data.yamlfile import Document, KeyPath
 from builder.foundation.digest import digest_tree, digest_value
 from builder.foundation.errors import InputError, Problem
 
 
 @dataclass(frozen=True)
 class OverlayFolder:
-    """An overlay and where it lives."""
+    """An overlay and where it lives; ``document`` is its ``overlay.yaml`` as it was written."""
 
     name: str
     folder: Path
     overlay: Overlay
+    document: Document
+
+    def origin(self, key: KeyPath) -> str:
+        """``FILE:LINE`` of a key of ``overlay.yaml``."""
+        return f"{self.document.path}:{self.document.line(key)}"
 
     @property
     def tree(self) -> Path:
@@ -42,6 +48,7 @@ class Recipe:
         overlays: in the order in which their files are laid down.
         options: per overlay, every declared option with its value in this profile.
         origins: for each key path of the merged profile, ``FILE:LINE`` of the file that set it.
+        keys: the public key of each of the profile's repositories.
     """
 
     name: str
@@ -49,6 +56,7 @@ class Recipe:
     overlays: tuple[OverlayFolder, ...]
     options: dict[str, dict[str, Any]]
     origins: dict[KeyPath, str]
+    keys: dict[str, PublicKey] = field(default_factory=dict)
 
     @property
     def packages(self) -> tuple[str, ...]:
@@ -95,17 +103,31 @@ class Recipe:
     def digest(self) -> str:
         """Digest of everything said, overlay file contents included, wherever the project lies on disk.
 
-        Tests do not count: changing one changes no byte of the image.
+        Neither tests nor descriptions count: changing one changes no byte of the image. What an overlay says about
+        its options is checked already and stands here as their values. Where repositories and models come from is
+        no matter either, only whose key signs and which bytes come.
         """
+        profile = self.profile
         return digest_value(
             {
                 "name": self.name,
-                "profile": self.profile.model_dump(mode="json", exclude={"extends"}),
+                "profile": profile.model_dump(
+                    mode="json", exclude={"description", "extends", "models", "repositories"}
+                ),
+                "models": {
+                    name: model.model_dump(mode="json", exclude={"source"}) for name, model in profile.models.items()
+                },
+                "repositories": {
+                    name: {**repository.choosing(), "key": self.keys[name].sha256}
+                    for name, repository in profile.repositories.items()
+                },
                 "options": self.options,
                 "overlays": [
                     {
                         "name": item.name,
-                        "overlay": item.overlay.model_dump(mode="json"),
+                        "overlay": item.overlay.model_dump(
+                            mode="json", exclude={"description", "options", "credentials"}
+                        ),
                         "tree": digest_tree(item.tree) if item.tree.is_dir() else "",
                     }
                     for item in self.overlays

@@ -6,7 +6,9 @@ Changing anything here changes the resolution digest and asks for a new lock.
 from __future__ import annotations
 
 from builder.data.model import Frozen
-from builder.data.profile import Architecture
+from builder.data.profile import Architecture, Profile
+
+DEBIAN_ARCHIVES = ("debian", "debian-security")
 
 
 class Suite(Frozen):
@@ -16,6 +18,11 @@ class Suite(Frozen):
     name: str
     components: tuple[str, ...] = ("main",)
 
+    @property
+    def label(self) -> str:
+        """What a person calls it; those of vendors' repositories may have the name of one of Debian's."""
+        return self.name if self.archive in DEBIAN_ARCHIVES else f"{self.archive}:{self.name}"
+
 
 def release_suites(release: str) -> tuple[Suite, ...]:
     """The suites of a Debian stable release, as Debian recommends them to its users."""
@@ -23,6 +30,15 @@ def release_suites(release: str) -> tuple[Suite, ...]:
         Suite(archive="debian", name=release),
         Suite(archive="debian", name=f"{release}-updates"),
         Suite(archive="debian-security", name=f"{release}-security"),
+    )
+
+
+def repository_suites(profile: Profile) -> tuple[Suite, ...]:
+    """The suites of the repositories that a profile names besides Debian's, by name."""
+    return tuple(
+        Suite(archive=name, name=suite, components=repository.components)
+        for name, repository in sorted(profile.repositories.items())
+        for suite in repository.suites
     )
 
 

@@ -1,7 +1,10 @@
 """Choosing Debian packages: apt resolves, in a private root, for any architecture; archive signatures are verified.
 
 apt never installs here. It reads indices into a private root, is asked what it would install
-(``--print-uris``), and its answer is parsed. Source of the recipe: apt.conf(5), apt-get(8).
+(``--print-uris``), and its answer is parsed. Source of the recipe: apt.conf(5), apt-get(8), apt_preferences(5).
+
+Repositories of vendors are read beside Debian's, each verified with its own key only. Of a name that Debian has, only
+Debian's package is used: whoever signs a vendor's index may add packages to an image, and replace none.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import difflib
 import errno
 import hashlib
 import os
+import posixpath
 import re
 import shutil
 import tempfile
@@ -21,7 +25,9 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from urllib.parse import unquote
 
+from builder.data.aptreasons import guilty_suites, site, update_problems
 from builder.data.lock import Deb, SuiteIndex, Use, iso_date
+from builder.data.publickey import PublicKey
 from builder.data.toolchain import Suite
 from builder.foundation.atomic import disk_error
 from builder.foundation.errors import InputError, LichenError, Problem
@@ -34,6 +40,8 @@ PROXIES = ("http_proxy", "https_proxy", "no_proxy")
 _URI = re.compile(r"^'(?P<uri>[^']+)' (?P<file>\S+) (?P<size>\d+) SHA256:(?P<sha256>[0-9a-f]{64})$")
 _UNKNOWN = re.compile(r"^E: (?:Unable to locate package (\S+)|Package '([^']+)' has no installation candidate)", re.M)
 _PROVIDED = r"^Package {} is a virtual package provided by:\n((?:  .*\n)+)"
+# Above the priority of 500 that any other repository has, below the 1000 at which apt would downgrade.
+_DEBIAN_FIRST = "Package: *\nPin: release o=Debian\nPin-Priority: 900\n"
 _OWN = "Lichen's own packages (builder/data/toolchain.py)"
 
 
@@ -44,12 +52,14 @@ class AptRoot:
     Attributes:
         environment: makes every apt command work in this root only.
         bases: archive name to the mirror URL in use.
+        keys: the keys of the repositories of vendors among them.
         indices: the suites read, for the lock.
     """
 
     runner: Runner
     environment: Mapping[str, str]
     bases: Mapping[str, str]
+    keys: Mapping[str, PublicKey]
     indices: tuple[SuiteIndex, ...]
 
     def resolve(self, packages: Sequence[str], use: Use, asked_by: Mapping[str, str]) -> list[Deb]:
@@ -78,6 +88,17 @@ class AptRoot:
         self._require([package], {})
         return self._debs(self._get("--print-uris", "download", package), use)
 
+    def names(self) -> frozenset[str]:
+        """Names of all packages that the suites have."""
+        return frozenset(self._names())
+
+    def offered(self, archive: str, names: Collection[str]) -> dict[str, str]:
+        """Those of ``names`` that ``archive`` has too, with the newest version it has."""
+        printed = self.runner.run(["apt-cache", "madison", *sorted(names)], env=self.environment).stdout
+        place = site(self.bases[archive])
+        rows = [[column.strip() for column in line.split("|")] for line in printed.splitlines()]
+        return {row[0]: row[1] for row in reversed(rows) if len(row) == 3 and f"{place} " in row[2]}
+
     def _get(self, *arguments: str) -> str:
         command = ["apt-get", "-y", "-o", "Acquire::ForceHash=SHA256", *arguments]
         return self.runner.run(command, env=self.environment).stdout
@@ -93,23 +114,31 @@ class AptRoot:
         return self.runner.run(["apt-cache", "pkgnames", *options], env=self.environment).stdout.split()
 
     def _debs(self, printed: str, use: Use) -> list[Deb]:
-        return [self._deb(match, use) for line in printed.splitlines() if (match := _URI.match(line))]
+        found = [(line, _URI.match(line)) for line in printed.splitlines() if line.startswith("'")]
+        # Vendors' indices may have other sums only; without a word the package would be missing from the lock.
+        if unknown := [line for line, match in found if not match]:
+            why = "only a file with a known hash can be locked"
+            remedy = "ask the vendor for an index with SHA256 sums, or do without these packages"
+            raise LichenError(Problem("the index tells no SHA-256 of a package", "\n".join(unknown), why, remedy))
+        return [self._deb(match, use) for _, match in found if match]
 
     def _deb(self, match: re.Match[str], use: Use) -> Deb:
         uri = match["uri"]
-        # apt writes file:/path for file:///path.
-        bases = {name: re.sub("^file:/+", "file:/", base) for name, base in self.bases.items()}
-        archive = next((name for name, base in bases.items() if uri.startswith(f"{base}/pool/")), None)
-        if archive is None:
+        # Vendors have their files anywhere, perhaps below a folder of Debian's mirror: the longest base is meant.
+        bases = {name: _as_apt_writes(base) for name, base in self.bases.items()}
+        inside = [n for n, base in bases.items() if uri.startswith(f"{base}/" if n in self.keys else f"{base}/pool/")]
+        if not inside:
             why = "it is not in the pool/ of any archive that the suites belong to"
             raise LichenError(Problem("apt names a file in an unknown place", uri, why, "use another mirror"))
+        archive = max(inside, key=lambda name: len(bases[name]))
         name, version, architecture = unquote(match["file"].removesuffix(".deb")).split("_")
         return Deb(
             name=name,
             version=version,
             architecture=architecture,
             archive=archive,
-            path=unquote(uri.removeprefix(f"{bases[archive]}/")),
+            # Flat repositories write ./NAME.deb.
+            path=posixpath.normpath(unquote(uri.removeprefix(f"{bases[archive]}/")).lstrip("/")),
             size=int(match["size"]),
             sha256=match["sha256"],
             uses=(use,),
@@ -126,6 +155,8 @@ class AptRoot:
         where = "; ".join(f"{name}: {asked_by.get(name, _OWN)}" for name in guilty)
         reason = "\n".join(line.strip() for line in f"{told}\n{said}".splitlines() if line.strip())
         remedy = "remove or replace the package whose dependencies cannot be met"
+        if self.keys:
+            remedy += f"; of names that Debian has too, no package of {', '.join(self.keys)} is used"
         return InputError(Problem("apt cannot satisfy the packages' dependencies", where, reason, remedy))
 
     def _installable(self, package: str) -> bool:
@@ -157,49 +188,58 @@ def apt_root(
     suites: Sequence[Suite],
     mirrors: Mapping[str, Sequence[str]],
     accept_expired: frozenset[str] = frozenset(),
+    keys: Mapping[str, PublicKey] | None = None,
 ) -> Iterator[AptRoot]:
     """Read and verify the indices of ``suites`` into a private root that is gone when the block is left.
 
     Args:
         folder: where the root may be made.
         mirrors: archive name to its mirrors, tried in order.
-        accept_expired: suites whose index may be past its Valid-Until.
+        accept_expired: labels of suites whose index may be past its Valid-Until.
+        keys: for each archive that is a vendor's, the one key that may sign it.
 
     Raises:
         LichenError: an index cannot be fetched or verified from any mirror (names suite and reasons), or the disk is
             full.
     """
-    keyring = next((path for path in KEYRINGS if path.is_file()), None)
-    if keyring is None:
-        remedy = "apt-get install debian-archive-keyring"
-        why = "without them nobody can tell whose indices a mirror has"
-        raise LichenError(Problem("the Debian archive's keys are missing", str(KEYRINGS[-1]), why, remedy))
+    keyring = _debian_keyring()
+    keys = keys or {}
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=f"{architecture}-") as name:
         root = Path(name)
         problems: list[Problem] = []
+        signed_by = _write_keys(root, suites, keyring, keys)
         chosen = dict.fromkeys((suite.archive for suite in suites), 0)
         while True:
             bases = {archive: mirrors[archive][number].rstrip("/") for archive, number in chosen.items()}
-            environment = _write_root(root, architecture, suites, bases, keyring, accept_expired)
+            environment = _write_root(root, architecture, suites, bases, accept_expired, signed_by)
             try:
                 runner.run(["apt-get", "update"], env=environment, timeout=UPDATE_SECONDS)
-                indices = tuple(_index(root, suite) for suite in suites)
+                indices = _indices(runner, root, environment, suites, bases)
             except LichenError as error:
                 if isinstance(error.__cause__, FileNotFoundError):
                     raise  # there is no apt-get at all
                 said = _complaints(error)
                 if os.strerror(errno.ENOSPC) in said:
                     raise disk_error(OSError(errno.ENOSPC, ""), folder) from error
-                guilty = _guilty(said, suites)
-                problems.append(_update_problem(said, guilty, bases, architecture))
+                guilty = guilty_suites(said, suites, bases)
+                problems += update_problems(said, guilty, bases, architecture, keys)
                 others = {s.archive for s in guilty if chosen[s.archive] + 1 < len(mirrors[s.archive])}
                 if not others:
                     raise LichenError(problems) from error
                 chosen.update({archive: chosen[archive] + 1 for archive in others})
                 continue
-            yield AptRoot(runner, environment, bases, indices)
+            yield AptRoot(runner, environment, bases, keys, indices)
             return
+
+
+def _debian_keyring() -> Path:
+    keyring = next((path for path in KEYRINGS if path.is_file()), None)
+    if keyring is None:
+        remedy = "apt-get install debian-archive-keyring"
+        why = "without them nobody can tell whose indices a mirror has"
+        raise LichenError(Problem("the Debian archive's keys are missing", str(KEYRINGS[-1]), why, remedy))
+    return keyring
 
 
 def _write_root(
@@ -207,8 +247,8 @@ def _write_root(
     architecture: str,
     suites: Sequence[Suite],
     bases: Mapping[str, str],
-    keyring: Path,
     accept_expired: frozenset[str],
+    signed_by: Mapping[str, Path],
 ) -> dict[str, str]:
     # Nothing of a mirror that was tried before may be taken for this one's.
     shutil.rmtree(root / "state", ignore_errors=True)
@@ -217,8 +257,8 @@ def _write_root(
     (root / "state/status").touch()
     (root / "etc/sources.list").write_text(
         "".join(
-            f"deb [arch={architecture} signed-by={keyring}"
-            f"{' check-valid-until=no' if suite.name in accept_expired else ''}] "
+            f"deb [arch={architecture} signed-by={signed_by[suite.archive]}"
+            f"{' check-valid-until=no' if suite.label in accept_expired else ''}] "
             f"{bases[suite.archive]} {suite.name} {' '.join(suite.components)}\n"
             for suite in suites
         )
@@ -252,21 +292,60 @@ def _write_root(
     return {"APT_CONFIG": str(config), "LC_ALL": "C", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **proxies}
 
 
-def _index(root: Path, suite: Suite) -> SuiteIndex:
-    try:
-        (file,) = (root / "state/lists").glob(f"*_dists_{suite.name}_InRelease")
-    except ValueError as error:
-        why = f"E: the mirror has no file /dists/{suite.name}/InRelease"
-        raise LichenError(Problem("the suite has no signed index", suite.name, why)) from error
+def _write_keys(root: Path, suites: Sequence[Suite], debian: Path, keys: Mapping[str, PublicKey]) -> dict[str, Path]:
+    """For each archive the file with the keys that may sign it."""
+    signed_by = {suite.archive: debian for suite in suites}
+    (root / "etc").mkdir()
+    for archive, key in keys.items():
+        signed_by[archive] = root / f"etc/{archive}.gpg"
+        signed_by[archive].write_bytes(key.packets)
+    if keys:
+        (root / "etc/preferences").write_text(_DEBIAN_FIRST)
+    return signed_by
+
+
+def _as_apt_writes(base: str) -> str:
+    """A base URL as apt prints it: file:/path for file:///path."""
+    return re.sub("^file:/+", "file:/", base)
+
+
+def _indices(
+    runner: Runner, root: Path, environment: Mapping[str, str], suites: Sequence[Suite], bases: Mapping[str, str]
+) -> tuple[SuiteIndex, ...]:
+    """What was read of each suite.
+
+    Raises:
+        LichenError: a suite has no signed index, or one without a date.
+    """
+    # Lines of URI, file name and size: apt alone knows what it calls the file of an index.
+    printed = runner.run(["apt-get", "--print-uris", "update"], env=environment).stdout
+    names = {unquote(uri): name for uri, name in re.findall(r"^'([^']+InRelease)' (\S+)", printed, re.M)}
+    return tuple(_index(root / "state/lists", names, suite, bases[suite.archive]) for suite in suites)
+
+
+def _index(lists: Path, names: Mapping[str, str], suite: Suite, base: str) -> SuiteIndex:
+    folder = suite.name.removeprefix("/") if suite.name.endswith("/") else f"dists/{suite.name}/"
+    name = names.get(unquote(f"{_as_apt_writes(base)}/{folder}InRelease"), "")
+    place = f"{site(base)}/{folder}InRelease"
+    file = lists / name
+    if not file.is_file():
+        why = f"E: the mirror has no file {place}"
+        raise LichenError(Problem("the suite has no signed index", suite.label, why))
     data = file.read_bytes()
     fields: dict[str, str] = dict(re.findall(r"^(Date|Valid-Until): (.+)$", data.decode(errors="replace"), re.M))
     until = fields.get("Valid-Until")
+    try:
+        date = parsedate_to_datetime(fields.get("Date", "")).astimezone(UTC)
+        expired = until is not None and parsedate_to_datetime(until).astimezone(UTC) < datetime.now(UTC)
+    except (ValueError, TypeError) as error:
+        why = f"E: {place} tells no date that can be read: {error}"
+        raise LichenError(Problem("the suite's index has no date", suite.label, why)) from error
     return SuiteIndex(
         archive=suite.archive,
         suite=suite.name,
-        date=iso_date(parsedate_to_datetime(fields["Date"]).astimezone(UTC)),
+        date=iso_date(date),
         inrelease_sha256=hashlib.sha256(data).hexdigest(),
-        expired=until is not None and parsedate_to_datetime(until).astimezone(UTC) < datetime.now(UTC),
+        expired=expired,
     )
 
 
@@ -276,40 +355,3 @@ def _complaints(error: LichenError) -> str:
         return "\n".join(problem.why or problem.what for problem in error.problems)
     lines = error.completed.stderr.splitlines()
     return "\n".join(line for line in lines if line[:2] in ("E:", "W:", "  ")) or "apt gave no reason"
-
-
-def _guilty(said: str, suites: Sequence[Suite]) -> list[Suite]:
-    """The suites that apt complains about; all of them when it names none."""
-    # As in `.../dists/trixie/InRelease` and `The repository '... trixie Release'`; trixie is not trixie-updates.
-    return [s for s in suites if re.search(rf"/dists/{s.name}/|\s{s.name} (In)?Release", said)] or list(suites)
-
-
-def _update_problem(said: str, guilty: Sequence[Suite], bases: Mapping[str, str], architecture: str) -> Problem:
-    where = ", ".join(f"{suite.name} ({architecture}) at {bases[suite.archive]}" for suite in guilty)
-    return Problem("the archive's indices cannot be used", where, said, _remedy(said, guilty))
-
-
-def _remedy(said: str, guilty: Sequence[Suite]) -> str:
-    archives = dict.fromkeys(suite.archive for suite in guilty)
-    another = f"name another mirror with {' '.join(f'`--mirror {archive}=URL`' for archive in archives)}"
-    without = " ".join(f"--without {suite.name}" for suite in guilty)
-    # A release itself cannot be left out, only what is laid on top of it: -updates, -security.
-    leave_out = f", or lock without it: `{without}` (the lock records it)" if _all_optional(guilty) else ""
-    if "is expired" in said:
-        accept = " ".join(f"--accept-expired {suite.name}" for suite in guilty)
-        return f"the mirror has not been refreshed: {another}, or accept it with `{accept}` (the lock records it)"
-    if "is not valid yet" in said:
-        return f"set this machine's clock, or {another}"
-    if re.search(r"unexpected size|Hash Sum mismatch|\b404 +Not Found", said):
-        return f"the mirror's indices do not fit its InRelease: wait and try again, {another}{leave_out}"
-    if re.search("does not have a Release file|has no file", said):
-        return f"the mirror does not have the suite: {another}{leave_out}"
-    if "NOSPLIT" in said:
-        return f"what came is no signed index; perhaps this network wants a login in a browser; else {another}"
-    if re.search("NO_PUBKEY|BADSIG|EXPKEYSIG|not signed|Missing key", said):
-        return f"this is not signed by Debian's keys: {another}; if they are outdated, upgrade debian-archive-keyring"
-    return f"check the network, or {another}"
-
-
-def _all_optional(suites: Collection[Suite]) -> bool:
-    return all("-" in suite.name for suite in suites)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import re
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,12 +17,11 @@ from builder.data.lock import Deb, Wheel
 from builder.foundation.atomic import disk_error, replace_folder
 from builder.foundation.digest import digest_bytes
 from builder.foundation.errors import LichenError, Problem
+from builder.foundation.link import link_or_copy
 from builder.foundation.process import ProcessError, Runner
 from builder.foundation.store import Store
 
 FILE_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9+.~_-]*$")
-# Reasons why a hard link cannot be made where a copy can: other file system, too many links, links not allowed.
-NO_LINK = (errno.EXDEV, errno.EMLINK, errno.EPERM, errno.ENOTSUP)
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -56,7 +53,7 @@ def export_repository(
     with _replaced(destination) as folder:
         (folder / "pool").mkdir()
         for deb in unique:
-            _link(store.path(deb.sha256), folder / "pool" / pool_name(deb))
+            link_or_copy(store.path(deb.sha256), folder / "pool" / pool_name(deb))
         release = _write_indices(folder / "dists" / suite, suite, list(zip(unique, stanzas, strict=True)), epoch)
     return digest_bytes(release.encode())
 
@@ -72,7 +69,7 @@ def export_wheels(store: Store, wheels: Sequence[Wheel], destination: Path) -> N
     paths = _all(lambda wheel: store.verified(wheel.sha256, wheel.size), unique)
     with _replaced(destination) as folder:
         for wheel, path in zip(unique, paths, strict=True):
-            _link(path, folder / wheel.filename)
+            link_or_copy(path, folder / wheel.filename)
 
 
 def pool_name(deb: Deb) -> str:
@@ -183,13 +180,3 @@ def _replaced(destination: Path) -> Iterator[Path]:
             replace_folder(folder, destination)
     except OSError as error:
         raise disk_error(error, destination.parent) from error
-
-
-def _link(source: Path, target: Path) -> None:
-    try:
-        target.hardlink_to(source)
-    except OSError as error:
-        if error.errno not in NO_LINK:
-            raise
-        shutil.copyfile(source, target)
-        target.chmod(0o444)

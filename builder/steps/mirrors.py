@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from uv import find_uv_bin
 
+from builder.data.profile import Repository
 from builder.foundation.errors import InputError, Problem
 from builder.foundation.process import Runner
 
@@ -153,6 +154,33 @@ def parse_template(text: str) -> Mirrors:
             _add(mirrors, SECURITY, f"{uri.rstrip('/')}/{SECURITY}")
         _add(mirrors, SECURITY, uri)
     return mirrors
+
+
+def archive_mirrors(
+    runner: Runner, override: Sequence[str], archives: Sequence[str], repositories: Mapping[str, Repository]
+) -> Mirrors:
+    """Base URLs of ``archives``, be they Debian's or a profile's repositories, the preferred one first.
+
+    A repository is where ``override`` says, else where the profile says.
+
+    Raises:
+        InputError: as :func:`debian_mirrors`, and for a repository that nothing locates.
+    """
+    given = parse_override(override)
+    own = [archive for archive in archives if archive in repositories]
+    located = {archive: [url for url in (repositories[archive].url,) if url] for archive in own}
+    located.update({archive: given[archive] for archive in own if archive in given})
+    if missing := [archive for archive, urls in located.items() if not urls]:
+        why = "the profile names no url for it"
+        raise InputError(
+            [
+                Problem(f"nothing says where the repository {name!r} is", name, why, f"add `--mirror {name}=URL`")
+                for name in missing
+            ]
+        )
+    others = [archive for archive in archives if archive not in repositories]
+    mirrors = debian_mirrors(runner, override, others) if others else {}
+    return {**mirrors, **{archive: [url.rstrip("/") for url in urls] for archive, urls in located.items()}}
 
 
 def debian_mirrors(

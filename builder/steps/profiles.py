@@ -11,8 +11,11 @@ from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from builder.data import toolchain
+from builder.data.layout import layout_problems
 from builder.data.overlay import Overlay
 from builder.data.profile import Profile
+from builder.data.publickey import PublicKey, read_public_key
 from builder.data.recipe import OverlayFolder, Recipe
 from builder.data.yamlfile import Document, KeyPath, dotted, read_yaml
 from builder.foundation.errors import InputError, Problem
@@ -137,6 +140,8 @@ def load_recipe(project: Project, name: str) -> Recipe:
     wanted = [str(item) for item in named] if isinstance(named, list) else []
     overlays = tuple(_overlays(project, wanted, merged, found))
     options = _options(merged.value.get("options"), wanted, overlays, merged, found)
+    found.wrong.extend(layout_problems(overlays, profile.models if profile else {}, merged.place))
+    keys = _keys(project, profile, merged, found) if profile else {}
     if profile and not profile.abstract and not profile.architectures:
         remedy = "add `architectures: [amd64]`, or `abstract: true` for a parent"
         found.absent.append(Problem("the profile names no architecture", str(documents[-1].path), "", remedy))
@@ -145,7 +150,7 @@ def load_recipe(project: Project, name: str) -> Recipe:
         # One place, one problem: the first one told is the cause of the others, and a value that may have several
         # types is refused by each of them.
         raise InputError(list({problem.where: problem for problem in reversed(problems)}.values())[::-1])
-    return Recipe(name, profile, overlays, options, merged.origins)
+    return Recipe(name, profile, overlays, options, merged.origins, keys)
 
 
 def load_buildable(project: Project, name: str) -> Recipe:
@@ -280,11 +285,14 @@ def _overlays(project: Project, wanted: list[str], merged: _Merged, found: _Find
             if required not in wanted:
                 why = f"overlay {name} requires it"
                 where = document.place(("requires", at))
+                if required not in overlay_names(project):
+                    found.wrong.append(_unknown("overlay", required, overlay_names(project), where))
+                    continue
                 found.absent.append(
                     Problem(f"overlay {required!r} is missing", where, why, f"add it to overlays in {place}")
                 )
         found.wrong.extend(_tree_problems(folder / "tree", overlay, document))
-        yield OverlayFolder(name, folder, overlay)
+        yield OverlayFolder(name, folder, overlay, document)
 
 
 def _tree_problems(tree: Path, overlay: Overlay, document: Document) -> Iterator[Problem]:
@@ -353,7 +361,21 @@ def _options(
             if option is None:
                 found.wrong.append(_unknown(f"option of {overlay}", key, declared[overlay], place))
             elif complaint := option.complaint(value):
-                found.wrong.append(Problem("the option's value does not fit", place, complaint, option.description))
+                found.wrong.append(Problem("the option's value does not fit", place, complaint, option.allowed()))
             else:
                 settled[overlay][key] = tuple(value) if isinstance(value, list) else value
     return settled
+
+
+def _keys(project: Project, profile: Profile, merged: _Merged, found: _Findings) -> dict[str, PublicKey]:
+    """The public keys of the profile's repositories."""
+    keys: dict[str, PublicKey] = {}
+    for name, repository in profile.repositories.items():
+        if name in toolchain.DEBIAN_ARCHIVES:
+            place = merged.place(("repositories", name))
+            found.wrong.append(Problem("a repository has the name of an archive of Debian", place, "", "rename it"))
+        try:
+            keys[name] = read_public_key(project.root, repository, merged.place(("repositories", name, "key")))
+        except InputError as error:
+            found.wrong.extend(error.problems)
+    return keys

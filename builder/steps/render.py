@@ -1,5 +1,7 @@
 """Rendering: recipe + lock -> the files of an mkosi configuration. Pure; only :func:`write_tree` touches a disk.
 
+Models may be gigabytes: a tree holds them by reference, and they are linked out of the store when it is written.
+
 The whole tree (:func:`rendered_tree`) is a normal mkosi configuration with sub-images. Lichen itself builds one
 component at a time from :func:`component_tree`, which holds the very same settings for one of them.
 """
@@ -18,15 +20,18 @@ from typing import Any
 import jinja2
 
 from builder.data import toolchain
-from builder.data.lock import Lock
+from builder.data.layout import HOSTNAME, PRESET, overlay_targets
+from builder.data.lock import Lock, LockedModel
 from builder.data.profile import Architecture
 from builder.data.recipe import OverlayFolder, Recipe
 from builder.foundation.atomic import disk_error
 from builder.foundation.digest import digest_bytes, digest_value
 from builder.foundation.errors import InputError, Problem
+from builder.foundation.link import copy, link_or_copy
+from builder.foundation.store import Store
 
 PYTHON_PREFIX = "/opt/ai"
-PRESET = "usr/lib/systemd/system-preset/10-lichen.preset"
+MODELS = "models.sha256"  # lists the models of a rendered tree, as sha256sum(1) reads it
 MKOSI_ARCHITECTURES: dict[Architecture, str] = {"amd64": "x86-64", "arm64": "arm64", "riscv64": "riscv64"}
 # Names of partitions and hash seeds grow from the image's name below this, so they differ between images only.
 NAMESPACE = uuid.UUID("6c696368-656e-5069-8d61-676573206f66")
@@ -34,15 +39,18 @@ NAMESPACE = uuid.UUID("6c696368-656e-5069-8d61-676573206f66")
 
 @dataclass(frozen=True)
 class RenderedFile:
-    """One file of a rendered tree: its bytes and permissions, or where it links to."""
+    """One file of a rendered tree: its bytes and permissions, or where it links to, or which model it is."""
 
     content: bytes = b""
     mode: int = 0o644
     link: str | None = None
+    model: LockedModel | None = None
 
     def identity(self) -> list[str]:
         """What decides bytes of the image, for a digest."""
-        return ["link", self.link] if self.link is not None else [f"{self.mode:04o}", digest_bytes(self.content)]
+        if self.link is not None:
+            return ["link", self.link]
+        return [f"{self.mode:04o}", self.model.sha256 if self.model else digest_bytes(self.content)]
 
 
 Tree = dict[str, RenderedFile]
@@ -68,6 +76,9 @@ def rendered_tree(recipe: Recipe, lock: Lock) -> Tree:
     # Scripts of sub-images see the top folder as their sources.
     tree = _moved(tree, "mkosi.images/python/requirements.txt", "requirements.txt")
     tree |= {f"tools/{path}": file for path, file in component_tree("tools", recipe, lock).items()}
+    if lock.models:
+        listed = "".join(f"{model.sha256}  {path}\n" for path, model in sorted(_model_paths(lock).items()))
+        tree[MODELS] = RenderedFile(listed.encode())
     return tree
 
 
@@ -121,7 +132,12 @@ def _component(name: str, recipe: Recipe, lock: Lock, subimages: object) -> Tree
         tree["requirements.txt"] = RenderedFile(requirements(lock).encode())
     if name == "image":
         tree |= {f"extra/{path}": file for path, file in overlay_files(recipe).items()}
+        tree |= {path: RenderedFile(mode=0o444, model=model) for path, model in _model_paths(lock).items()}
     return tree
+
+
+def _model_paths(lock: Lock) -> dict[str, LockedModel]:
+    return {f"extra{model.target}": model for model in lock.models}
 
 
 def component_packages(name: str, recipe: Recipe) -> tuple[str, ...]:
@@ -143,7 +159,7 @@ def requirements(lock: Lock) -> str:
 
 
 def overlay_files(recipe: Recipe) -> Tree:
-    """What all overlays lay into the image, templates rendered, later overlays over earlier ones.
+    """What all overlays lay into the image, templates rendered.
 
     Raises:
         InputError: templates that use what is not declared, all at once.
@@ -151,27 +167,23 @@ def overlay_files(recipe: Recipe) -> Tree:
     tree: Tree = {}
     problems: list[Problem] = []
     for item in recipe.overlays:
-        for path in sorted(item.tree.rglob("*")) if item.tree.is_dir() else ():
-            name = path.relative_to(item.tree).as_posix()
-            if path.is_symlink():
-                tree[name] = RenderedFile(link=str(path.readlink()))
-            elif path.is_file() and "__pycache__" not in path.parts:
-                try:
-                    target, file = _overlay_file(recipe, item, path, name)
-                    tree[target] = file
-                except InputError as error:
-                    problems.extend(error.problems)
+        for target, path in overlay_targets(item):
+            try:
+                tree[target] = _overlay_file(recipe, item, path, target)
+            except InputError as error:
+                problems.extend(error.problems)
     if problems:
         raise InputError(problems)
     tree[PRESET] = RenderedFile(_preset(recipe).encode())
-    tree["etc/hostname"] = RenderedFile(f"{recipe.profile.image.hostname}\n".encode())
+    tree[HOSTNAME] = RenderedFile(f"{recipe.profile.image.hostname}\n".encode())
     return tree
 
 
-def _overlay_file(recipe: Recipe, item: OverlayFolder, path: Path, name: str) -> tuple[str, RenderedFile]:
+def _overlay_file(recipe: Recipe, item: OverlayFolder, path: Path, target: str) -> RenderedFile:
+    if path.is_symlink():
+        return RenderedFile(link=str(path.readlink()))
     content = path.read_bytes()
-    target = name.removesuffix(".j2")
-    if target != name:
+    if path.suffix == ".j2":
         variables = {
             "options": recipe.options[item.name],
             "image": {"name": recipe.name, "hostname": recipe.profile.image.hostname},
@@ -180,7 +192,7 @@ def _overlay_file(recipe: Recipe, item: OverlayFolder, path: Path, name: str) ->
     declared = item.overlay.modes.get(target)
     # git keeps the executable bit only; the umask of a checkout must not reach the image.
     mode = int(declared, 8) if declared else 0o755 if path.stat().st_mode & 0o100 else 0o644
-    return target, RenderedFile(content, mode)
+    return RenderedFile(content, mode)
 
 
 def _preset(recipe: Recipe) -> str:
@@ -224,18 +236,30 @@ def _render(text: str, variables: Mapping[str, Any], where: str) -> bytes:
         raise InputError(Problem("the template cannot be rendered", where, str(error.message), remedy)) from error
 
 
-def write_tree(tree: Tree, destination: Path) -> None:
+def write_tree(tree: Tree, destination: Path, store: Store | None = None) -> None:
     """Write a rendered tree into a new folder.
 
+    Args:
+        store: has the models; without it they are left out.
+
     Raises:
-        LichenError: the disk is full or the folder cannot be written.
+        LichenError: a model is missing or was changed, the disk is full or the folder cannot be written.
     """
+    placed: set[str] = set()
     try:
         for name, file in sorted(tree.items()):
             path = destination / name
+            if file.model and not store:
+                continue
             path.parent.mkdir(parents=True, exist_ok=True)
             if file.link is not None:
                 path.symlink_to(file.link)
+            elif file.model and store:
+                source = store.verified(file.model.sha256, file.model.size)
+                # A second name of one object must not become a hard link within the image: where the store is on
+                # another file system it would be a second file.
+                (copy if file.model.sha256 in placed else link_or_copy)(source, path)
+                placed.add(file.model.sha256)
             else:
                 path.write_bytes(file.content)
                 path.chmod(file.mode)

@@ -15,10 +15,11 @@ import tempfile
 import tomllib
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
+from urllib.request import url2pathname
 
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
@@ -30,6 +31,8 @@ from builder.foundation.errors import InputError, LichenError, Problem
 from builder.foundation.process import ProcessError, Runner
 from builder.foundation.transport import Limits, PassingError, RefusedError, connect, get
 
+_PYLOCK = ("--format", "pylock.toml", "--output-file", "pylock.toml")
+_ORIGINS = ("--format", "requirements.txt", "--no-header", "--no-annotate", "--emit-index-annotation")
 LOCAL = "debian"  # local version label of what Debian provides; no index has it
 # Settings of uv that say how to reach an index. All others could change what is chosen, so uv does not see them.
 TRANSPORT = ("UV_HTTP_", "UV_NATIVE_TLS", "UV_SYSTEM_CERTS", "UV_INSECURE_HOST", "UV_KEYRING_PROVIDER")
@@ -69,10 +72,16 @@ class WheelTarget:
 
 @dataclass(frozen=True)
 class WheelSource:
-    """Where wheels come from: base URLs of package indices, the first one wins, and uv's own cache."""
+    """Where wheels come from: base URLs of package indices, the first one that has a distribution wins.
+
+    Attributes:
+        cache: uv's own.
+        vendors: the indices of repositories, by the repository's name; they are asked before all others.
+    """
 
     indices: Sequence[str]
     cache: Path
+    vendors: Mapping[str, str] = field(default_factory=dict)
 
 
 def resolve_wheels(
@@ -102,27 +111,43 @@ def resolve_wheels(
             _empty_wheel(folder, distribution, version)
         (folder / "requirements.in").write_text("".join(f"{line}\n" for line in requirements))
         (folder / "constraints.txt").write_text("".join(f"{k}=={v}\n" for k, v in sorted(versions.items())))
+        environment = _environment(os.environ)
         try:
-            runner.run(_command(folder, target, source), cwd=folder, env=_environment(os.environ))
+            runner.run([*_command(folder, target, source), *_PYLOCK], cwd=folder, env=environment)
+            # pylock.toml does not tell which index a wheel is from; asked again, uv has it all in its cache.
+            printed = ""
+            if source.vendors:
+                asked = [*_command(folder, target, source), *_ORIGINS]
+                printed = runner.run(asked, cwd=folder, env=environment).stdout
         except ProcessError as error:
             raise _explain(error.completed.stderr.strip(), target, source, asked_by or {}) from error
         document = tomllib.loads((folder / "pylock.toml").read_text())
-    return [_wheel(entry, target.use) for entry in document["packages"] if entry["version"].partition("+")[2] != LOCAL]
+    entries = [entry for entry in document["packages"] if entry["version"].partition("+")[2] != LOCAL]
+    origins = _origins(printed, source.vendors)
+    return [_wheel(entry, target.use, origins.get(entry["name"])) for entry in entries]
 
 
 def _command(folder: Path, target: WheelTarget, source: WheelSource) -> list[str | Path]:
     command: list[str | Path] = [find_uv_bin(), "pip", "compile", "requirements.in", "--quiet"]
     command += ["--no-config", "--system-certs"]
-    command += ["--format", "pylock.toml", "--output-file", "pylock.toml", "--only-binary", ":all:"]
+    command += ["--only-binary", ":all:"]
     # The interpreter only runs uv's queries; without it uv would download one of the target's version.
     command += ["--python", sys.executable, "--no-python-downloads"]
     command += ["--python-version", target.python, "--python-platform", target.platform]
     command += ["--constraint", "constraints.txt", "--find-links", folder, "--cache-dir", source.cache]
     # uv asks the default index last, whatever else is named.
-    *first, last = source.indices
+    *first, last = [*source.vendors.values(), *source.indices]
     for index in first:
         command += ["--index", index]
     return [*command, "--default-index", last]
+
+
+def _origins(printed: str, vendors: Mapping[str, str]) -> dict[str, str]:
+    """For each distribution from a vendor's index the vendor's name, from what uv prints as :data:`_ORIGINS`."""
+    # uv leaves out user and password.
+    names = {re.sub("//[^/@]*@", "//", url): name for name, url in reversed(list(vendors.items()))}
+    found = re.findall(r"^([a-z0-9-]+)==\S+\n +# from (\S+?)/*$", printed, re.M)
+    return {distribution: names[url] for distribution, url in found if url in names}
 
 
 def _environment(environ: Mapping[str, str]) -> dict[str, str]:
@@ -134,7 +159,10 @@ def _explain(said: str, target: WheelTarget, source: WheelSource, asked_by: Mapp
         return disk_error(OSError(errno.ENOSPC, ""), source.cache)
     if "Failed to fetch" in said:
         remedy = "check the network, or name another index with `--index URL`"
-        return LichenError(Problem("the index of wheels cannot be used", ", ".join(source.indices), said, remedy))
+        if guilty := [name for name, url in source.vendors.items() if url in said]:
+            remedy = f"check the network, or correct `wheels` of the repository {' and '.join(guilty)} in the profile"
+        asked = ", ".join([*source.vendors.values(), *source.indices])
+        return LichenError(Problem("the index of wheels cannot be used", asked, said, remedy))
     platform = f"Python {target.python} on {target.platform}"
     places = [f"{line}: {place}" for line, place in asked_by.items() if _is_named(line, said)]
     remedy = "relax or replace the requirement; wheels are needed, nothing is compiled"
@@ -162,7 +190,7 @@ def _empty_wheel(folder: Path, distribution: str, version: str) -> None:
         archive.writestr(f"{info}/RECORD", "")
 
 
-def _wheel(entry: Mapping[str, Any], use: Literal["image", "tools"]) -> Wheel:
+def _wheel(entry: Mapping[str, Any], use: Literal["image", "tools"], repository: str | None) -> Wheel:
     # uv lists only wheels that the platform takes, the best one first.
     file = entry["wheels"][0]
     filename = file.get("name") or unquote(urlsplit(file["url"]).path.rpartition("/")[2])
@@ -179,6 +207,7 @@ def _wheel(entry: Mapping[str, Any], use: Literal["image", "tools"]) -> Wheel:
         size=file.get("size") or _size(file["url"]),
         sha256=sha256,
         uses=(use,),
+        repository=repository,
     )
 
 
@@ -189,8 +218,10 @@ def _size(url: str) -> int:
         LichenError: it does not say.
     """
     try:
+        if url.startswith("file:"):
+            return Path(url2pathname(urlsplit(url).path)).stat().st_size
         with connect() as session, get(session, url, {"Accept-Encoding": "identity"}, Limits()) as response:
             return int(response.headers["Content-Length"])
-    except (RefusedError, PassingError, KeyError, ValueError) as error:
+    except (RefusedError, PassingError, KeyError, ValueError, OSError) as error:
         remedy = "name another index with `--index URL`"
         raise LichenError(Problem("the index tells no size of a wheel", url, str(error), remedy)) from error

@@ -185,7 +185,8 @@ class _Build:
     def components(self) -> None:
         """Everything that the image is put together from, independent parts beside one another."""
         names = [item.name for item in self.plan.components if item.name not in ("mkosi", "tools", "image")]
-        self._fetch([file for name in ("mkosi", "tools", *names) if not self._has(name) for file in self._files(name)])
+        missing = [name for name in ("mkosi", "tools", *names) if not self._has(name)]
+        self._fetch([file for name in (*missing, "image") for file in self._files(name)])
         box = self.toolbox()
 
         def task(name: str) -> Callable[[], Path]:
@@ -226,7 +227,7 @@ class _Build:
 
     def _mkosi(self, name: str, output: Path, mkosi: Path, tools: Path | None, parts: dict[str, str]) -> None:
         tree = self.scratch / name
-        write_tree(component_tree(name, self.recipe, self.lock), tree)
+        write_tree(component_tree(name, self.recipe, self.lock), tree, self.store)
         suite, epoch = self.recipe.profile.suite, self.lock.source_date_epoch
         # mkosi reads the repository's indices even for a component that installs nothing.
         debs = [file for file in self._files(name) if isinstance(file, Deb)]
@@ -246,10 +247,12 @@ class _Build:
         (deb,) = self.lock.used_by("mkosi")
         self.workbench.runner.run(["dpkg-deb", "-x", self.store.verified(deb.sha256, deb.size), folder])
 
-    def _files(self, name: str) -> Sequence[Deb | Wheel]:
+    def _files(self, name: str) -> Sequence[LockedFile]:
         uses: dict[str, Use] = {"mkosi": "mkosi", "tools": "tools", "base": "image", "initrd": "initrd"}
         if name in uses:
             return self.lock.used_by(uses[name])
+        if name == "image":
+            return self.lock.models
         return self.lock.wheels if name == "python" else ()
 
     def _fetch(self, files: Sequence[LockedFile]) -> None:

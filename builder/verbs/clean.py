@@ -89,8 +89,7 @@ def _needs(workbench: Workbench) -> _Needs:
         except InputError as error:
             problems.extend(error.problems)
             continue
-        files.update(deb.sha256 for deb in lock.debs)
-        files.update(wheel.sha256 for wheel in lock.wheels)
+        files.update(file.sha256 for file in lock.files)
     if problems:
         raise InputError(problems)
     return _Needs(frozenset(files), _planned(workbench))

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from builder.data.lock import Lock
-from builder.data.recipe import Recipe
 from builder.foundation.atomic import disk_error
 from builder.foundation.errors import InputError, Problem
 from builder.foundation.making import alone, made_anew
@@ -34,8 +33,9 @@ def render(
     """Write the rendered tree into ``destination``, replacing an earlier one.
 
     Args:
-        packages: fetch and export the locked packages and wheels too, so that plain mkosi can build:
-            ``mkosi -C tools`` first, then ``mkosi`` in the top folder.
+        packages: fetch and export the locked packages, wheels and models too, so that plain mkosi can build:
+            ``mkosi -C tools`` first, then ``mkosi`` in the top folder. Without it models are only listed in
+            ``models.sha256``.
 
     Raises:
         InputError: the profile is wrong, its lock is stale, or ``destination`` holds something else.
@@ -43,14 +43,17 @@ def render(
     recipe = load_buildable(workbench.project, name)
     lock = current_lock(workbench, recipe, recipe.require_architecture(architecture))
     tree = rendered_tree(recipe, lock)
+    store = Store(workbench.cache.store)
     destination = destination.absolute()
     with _told(destination):
         _require_ours(destination)
     with _told(destination), alone(destination), made_anew(destination) as folder:
-        write_tree(tree, folder)
+        if packages:
+            bring(workbench, recipe, lock, lock.files)
+        write_tree(tree, folder, store if packages else None)
         folder.chmod(0o755)
         if packages:
-            _export(workbench, recipe, lock, folder)
+            _export(workbench, recipe.profile.suite, lock, folder)
     return destination
 
 
@@ -68,11 +71,9 @@ def _require_ours(destination: Path) -> None:
     raise InputError(Problem("will not overwrite what is there", str(destination), why, "name another folder"))
 
 
-def _export(workbench: Workbench, recipe: Recipe, lock: Lock, folder: Path) -> None:
-    """The packages and wheels that plain mkosi needs, fetched when the store has not got them."""
+def _export(workbench: Workbench, suite: str, lock: Lock, folder: Path) -> None:
+    """The packages and wheels that plain mkosi needs."""
     store = Store(workbench.cache.store)
-    bring(workbench, recipe, lock, lock.files)
-    suite = recipe.profile.suite
     image = [deb for deb in lock.debs if {"image", "initrd"} & set(deb.uses)]
     for debs, place in ((image, folder / "packages"), (lock.used_by("tools"), folder / "tools" / "packages")):
         export_repository(store, debs, place, suite, workbench.runner, lock.source_date_epoch)

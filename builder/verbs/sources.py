@@ -11,7 +11,7 @@ from builder.data.recipe import Recipe
 from builder.foundation.errors import InputError, Problem
 from builder.foundation.workbench import Workbench
 from builder.steps.fetch import Sources
-from builder.steps.mirrors import SCHEMES, debian_mirrors, parse_override, wheel_index
+from builder.steps.mirrors import SCHEMES, archive_mirrors, wheel_index
 
 # The service records an archive some hours after its index was made, and files that an index replaced stay in the
 # archive for more than a day: a day later everything that the index names is recorded.
@@ -31,18 +31,12 @@ def find_sources(
             for, when one was named. Without them it is not asked.
 
     Raises:
-        InputError: one of Debian's archives or the wheels have none, or an option names none.
+        InputError: an archive or the wheels have none, or an option names none.
     """
     archives = sorted({file.archive for file in files if isinstance(file, Deb)})
     repositories = recipe.profile.repositories
-    given = parse_override(workbench.mirrors)
-    mirrors: dict[str, Sequence[str]] = {}
-    for name in archives:
-        if name in repositories:
-            mirrors[name] = given.get(name) or [url for url in (repositories[name].url,) if url]
+    mirrors = archive_mirrors(workbench.runner, workbench.mirrors, archives, repositories) if archives else {}
     debian = [name for name in archives if name not in repositories]
-    if debian:
-        mirrors |= debian_mirrors(workbench.runner, workbench.mirrors, debian)
     named = {file.name for file in files if isinstance(file, LockedModel)}
     models = {name: model.source for name, model in recipe.profile.models.items() if name in named}
     indexed = any(isinstance(file, Wheel) for file in files) or any(s.startswith("pypi:") for s in models.values())

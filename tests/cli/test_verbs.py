@@ -81,7 +81,11 @@ def test_build(stand_in: Any, lichen: Lichen, rebuilt: bool) -> None:
 
 
 def test_lock_prints_what_moved(stand_in: Any, lichen: Lichen, monkeypatch: pytest.MonkeyPatch) -> None:
-    changes = (Change("moved", "deb", "nano", "1", "2"), Change("added", "wheel", "torch", None, "3"))
+    changes = (
+        Change("moved", "deb", "nano", "1", "2"),
+        Change("added", "wheel", "torch", None, "3"),
+        Change("changed", "deb", "less", "4", "4"),
+    )
     lock = SimpleNamespace(profile="small", architecture="amd64", digest=SHA, debs=(1, 2), wheels=(1,))
     spy = Spy(SimpleNamespace(path=Path("/x.json"), lock=lock, changed=True, changelog=changes))
     monkeypatch.setattr("builder.cli.locking.make_lock", spy)
@@ -92,6 +96,7 @@ def test_lock_prints_what_moved(stand_in: Any, lichen: Lichen, monkeypatch: pyte
     assert lines[0] == "/x.json: written, 2 Debian packages, 1 wheels"
     assert lines[2].split() == ["moved", "deb", "nano", "1", "→", "2"]
     assert lines[3].split() == ["added", "wheel", "torch", "3"]
+    assert lines[4].split() == ["changed", "deb", "less", "4,", "other", "bytes"]
     (told,) = lichen("lock", "--all", "--json").json["locks"]
     assert list(spy.arguments) == ["small", "amd64"]
     assert told["changelog"][0] == {"kind": "moved", "what": "deb", "name": "nano", "old": "1", "new": "2"}

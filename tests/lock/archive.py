@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import lzma
 import os
+import posixpath
+import re
 import subprocess
 import tempfile
 from collections.abc import Iterable
@@ -20,18 +23,31 @@ HOME = tempfile.gettempdir()  # gpg's socket must have a short path
 
 
 class Key:
-    """An OpenPGP key pair that apt accepts, whether it verifies with gpgv or with sqv."""
+    """An OpenPGP key pair that apt accepts, whether it verifies with gpgv or with sqv.
 
-    def __init__(self, home: Path) -> None:
+    With ``year`` it lives in the first days of that year, and so do its signatures.
+    """
+
+    def __init__(self, home: Path, year: int | None = None) -> None:
         self.home = home
+        self.clock = () if year is None else ("--faked-system-time", f"{year}0102T000000!")
         home.chmod(0o700)
-        self._gpg("--cert-digest-algo", "SHA512", "--quick-generate-key", "Test archive", "ed25519", "sign", "never")
+        expires = "never" if year is None else "7d"
+        self._gpg("--cert-digest-algo", "SHA512", "--quick-generate-key", "Test archive", "ed25519", "sign", expires)
         self.keyring = home / "archive-keyring.gpg"
         self.keyring.write_bytes(self._gpg("--export"))
+        self.armoured = self._gpg("--armor", "--export")
+        self.private = self._gpg("--armor", "--export-secret-keys")
+        listed = self._gpg("--with-colons", "--list-keys").decode()
+        (self.fingerprint,) = re.findall("^fpr:+([0-9A-F]{40}):$", listed, re.M)
 
     def sign(self, release: str) -> bytes:
         """``release`` as an InRelease file."""
         return self._gpg("--digest-algo", "SHA512", "--clear-sign", stdin=release.encode())
+
+    def detached(self, content: bytes) -> bytes:
+        """A signature beside ``content``."""
+        return self._gpg("--armor", "--detach-sign", stdin=content)
 
     def close(self) -> None:
         """End gpg's agent, which would outlive the test."""
@@ -39,7 +55,7 @@ class Key:
 
     def _gpg(self, *arguments: str, stdin: bytes = b"") -> bytes:
         argv = ["gpg", "--homedir", str(self.home), "--batch", "--quiet", "--pinentry-mode", "loopback"]
-        argv += ["--passphrase", "", *arguments]
+        argv += ["--passphrase", "", *self.clock, *arguments]
         return subprocess.run(argv, input=stdin, capture_output=True, check=True).stdout
 
 
@@ -95,7 +111,10 @@ def deb(package: Package) -> bytes:
 
 @dataclass
 class Suite:
-    """One suite: what is in it, and when its index was made and ends to hold."""
+    """One suite: what is in it, and when its index was made and ends to hold.
+
+    One whose name ends in ``/`` is a flat repository: indices and packages lie in one folder.
+    """
 
     archive: str
     name: str
@@ -104,11 +123,21 @@ class Suite:
     date: datetime = field(default_factory=lambda: datetime.now(UTC) - timedelta(hours=1))
     valid_until: datetime | None = None
     by_hash: bool = True
+    origin: str = "Debian"
+    sums: str = "SHA256"
+
+    @property
+    def flat(self) -> bool:
+        return self.name.endswith("/")
 
     @property
     def folder(self) -> str:
         """Its folder in URLs."""
-        return f"/{self.archive}/dists/{self.name}"
+        return f"/{self.archive}/{self.name}".rstrip("/") if self.flat else f"/{self.archive}/dists/{self.name}"
+
+    def path(self, package: Package) -> str:
+        """Where a package lies below the archive's root, as its index tells it."""
+        return f"./{package.path.rpartition('/')[2]}" if self.flat else package.path
 
     def index(self, architecture: str) -> bytes:
         """Its Packages file."""
@@ -116,15 +145,18 @@ class Suite:
         for package in self.packages:
             if package.architecture in ("all", architecture):
                 content = deb(package)
-                file = f"Filename: {package.path}\nSize: {len(content)}\nSHA256: {digest_bytes(content)}\n"
+                file = f"Filename: {self.path(package)}\nSize: {len(content)}\n{self._sum(content)}"
                 stanzas.append(package.control + file)
         return "\n".join(stanzas).encode()
+
+    def _sum(self, content: bytes) -> str:
+        return f"{self.sums}: {hashlib.new(self.sums.lower(), content).hexdigest()}\n"
 
     def indices(self) -> dict[str, bytes]:
         """All of its indices by their name in Release."""
         files = {}
         for architecture in self.architectures:
-            name = f"main/binary-{architecture}/Packages"
+            name = "Packages" if self.flat else f"main/binary-{architecture}/Packages"
             files[name] = self.index(architecture)
             files[f"{name}.xz"] = lzma.compress(files[name])
         return files
@@ -135,14 +167,14 @@ class Suite:
         label = "Debian-Security" if self.archive == "debian-security" else "Debian"
         sums = [f" {digest_bytes(data)} {len(data)} {name}" for name, data in sorted(self.indices().items())]
         lines = [
-            "Origin: Debian",
+            f"Origin: {self.origin}",
             f"Label: {label}",
             f"Codename: {self.name}",
             f"Date: {_date(self.date)}",
             *until,
             f"Architectures: {' '.join(self.architectures)}",
-            "Components: main",
-            *(["Acquire-By-Hash: yes"] if self.by_hash else []),
+            *([] if self.flat else ["Components: main"]),
+            *(["Acquire-By-Hash: yes"] if self.by_hash and not self.flat else []),
             "SHA256:",
             *sums,
         ]
@@ -153,7 +185,7 @@ class Suite:
         self.publish_indices(mirror)
         mirror.files[f"{self.folder}/InRelease"] = key.sign(self.release())
         for package in self.packages:
-            mirror.files[f"/{self.archive}/{package.path}"] = deb(package)
+            mirror.files[posixpath.normpath(f"/{self.archive}/{self.path(package)}")] = deb(package)
 
     def publish_indices(self, mirror: Mirror) -> None:
         """Put only the Packages files on a mirror; those known by hash before are gone."""
@@ -161,7 +193,7 @@ class Suite:
             del mirror.files[path]
         for name, data in self.indices().items():
             mirror.files[f"{self.folder}/{name}"] = data
-            if self.by_hash:
+            if self.by_hash and not self.flat:
                 folder = name.rpartition("/")[0]
                 mirror.files[f"{self.folder}/{folder}/by-hash/SHA256/{digest_bytes(data)}"] = data
 

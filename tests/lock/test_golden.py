@@ -29,7 +29,8 @@ def fixed(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(toolchain, "TOOLS_PACKAGES", ("systemd-repart", "zstd"))
     monkeypatch.setattr(toolchain, "INITRD_PACKAGES", ("systemd", "udev"))
     monkeypatch.setattr(toolchain, "IMAGE_PACKAGES", ("systemd", "udev"))
-    monkeypatch.setattr("builder.verbs.lock.metadata", SimpleNamespace(version=lambda _name: "0.13.0"))
+    for module in ("lock", "resolve"):
+        monkeypatch.setattr(f"builder.verbs.{module}.metadata", SimpleNamespace(version=lambda _name: "0.13.0"))
     world.index.add("uv", "0.13.0", "py3-none-manylinux_2_17_x86_64")
     world.security.add(Package("less", "1:668-1+deb13u1", "amd64", depends="libtinfo6"))
     for number, suite in enumerate(world.suites):

@@ -133,6 +133,7 @@ def test_newer_version_comes_only_with_upgrade_and_is_told(world: World) -> None
     outcome = world.lock(upgrade=True)
     assert outcome.changed
     assert outcome.changelog == (
+        Change("changed", "deb", "editor", "1.0-1", "1.0-1"),
         Change("added", "deb", "libnew1", None, "0.1-1"),
         Change("removed", "deb", "libstdc++6", "14.2.0-19", None),
         Change("moved", "deb", "nano", "8.4-1+deb13u1", "9.0-1"),

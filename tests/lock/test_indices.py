@@ -161,7 +161,7 @@ def test_without_makes_a_current_lock_anew(world: World) -> None:
 
 
 def test_archive_of_a_suite_left_out_needs_no_mirror(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("builder.verbs.lock.debian_mirrors", _only_given)
+    monkeypatch.setattr("builder.steps.mirrors.debian_mirrors", _only_given)
     mirrors = world.at(world.mirror)[:1]
     [problem] = world.fails(InputError, mirrors=mirrors)
     assert problem.what == "no mirror is known of the archive debian-security"

@@ -20,7 +20,7 @@ def _no_wheels(world: World) -> None:
 def ask(world: World, *packages: str) -> str:
     """Let an overlay ask for packages; the place of that."""
     path = world.sample.write("overlays/core/overlay.yaml", f"description: the core\npackages: [{', '.join(packages)}]")
-    return str(path)
+    return f"{path}:2"
 
 
 def test_unknown_packages_are_told_together_with_their_places_and_near_names(world: World) -> None:

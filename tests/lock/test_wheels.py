@@ -20,7 +20,7 @@ PLATFORM = "Python 3.13 on x86_64-manylinux_2_40"
 
 
 def require(world: World, *lines: str) -> str:
-    """Let an overlay require these beside Debian's numbers; the place of that."""
+    """Let an overlay require these beside Debian's numbers; the file, in which the first one is on line 4."""
     items = "".join(f"    - {line!r}\n" for line in lines)
     text = f"description: a web page\npython:\n  requirements:\n{items}  provided: {{numbers: python3-numbers}}\n"
     return str(world.sample.write("overlays/web/overlay.yaml", text))
@@ -45,7 +45,7 @@ def test_conflict_with_debian(world: World) -> None:
     overlay = require(world, "charts>=2", "pages")
     [problem] = world.fails(InputError)
     assert problem.what == WHAT
-    assert problem.where == f"charts>=2: {overlay}; {PLATFORM}"
+    assert problem.where == f"charts>=2: {overlay}:4; {PLATFORM}"
     assert "numbers==2.2.4+debian" in problem.why
     assert problem.remedy == (
         "relax or replace the requirement; a version with +debian is that of the Debian package in the image"
@@ -64,7 +64,7 @@ def test_no_wheel_fits(world: World, kind: str) -> None:
     overlay = require(world, "charts")
     [problem] = world.fails(InputError)
     assert problem.what == WHAT
-    assert problem.where == f"charts: {overlay}; {PLATFORM}"
+    assert problem.where == f"charts: {overlay}:4; {PLATFORM}"
     assert "charts==1.0 has no" in problem.why
     assert problem.remedy == "choose a version with a wheel for this platform, or take it from Debian (python.provided)"
     world.index.add("charts", "1.0", X86)
@@ -74,7 +74,7 @@ def test_no_wheel_fits(world: World, kind: str) -> None:
 def test_no_such_distribution(world: World) -> None:
     overlay = require(world, "pages", "chartz")
     [problem] = world.fails(InputError)
-    assert problem.where == f"chartz: {overlay}; {PLATFORM}"
+    assert problem.where == f"chartz: {overlay}:5; {PLATFORM}"
     assert "chartz was not found in the package registry" in problem.why
     require(world, "pages")
     world.mended()
@@ -90,7 +90,7 @@ def test_requirement_that_is_none(world: World) -> None:
 def test_requirements_that_contradict_one_another(world: World) -> None:
     overlay = require(world, "pages>=2", "pages<2")
     [problem] = world.fails(InputError)
-    assert problem.where == f"pages>=2: {overlay}; pages<2: {overlay}; {PLATFORM}"
+    assert problem.where == f"pages>=2: {overlay}:4; pages<2: {overlay}:5; {PLATFORM}"
     assert "unsatisfiable" in problem.why
 
 
@@ -100,7 +100,7 @@ def test_name_that_another_package_provides_has_no_version(world: World) -> None
     world.publish()
     [problem] = world.fails(InputError)
     assert problem.what == "'python3-numbers' is no Debian package of its own"
-    assert problem.where == str(world.sample.root / "overlays/web/overlay.yaml")
+    assert problem.where == world.sample.at("overlays/web/overlay.yaml", "provided")
     assert problem.remedy == "name the package itself as what provides numbers"
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from builder.data import toolchain
 from builder.data.lock import Lock
-from builder.foundation.errors import LichenError, Problem
+from builder.foundation.errors import InputError, LichenError, Problem
 from builder.foundation.place import Cache
 from builder.foundation.workbench import Workbench
 from builder.verbs import lock as verb
@@ -91,6 +91,8 @@ class World:
     def __post_init__(self) -> None:
         for name in ("base", "small"):
             (self.sample.root / f"profiles/{name}.yaml").unlink()
+        # The overlays here declare no options, so there is nothing to render.
+        (self.sample.root / "overlays/web/tree/var/www/index.html.j2").unlink()
         self.sample.write("profiles/small.yaml", PROFILE)
         self.sample.write("overlays/core/overlay.yaml", CORE)
         self.sample.write("overlays/web/overlay.yaml", WEB)
@@ -184,6 +186,14 @@ class World:
         assert self.path.read_text() == OLD
         for problem in caught.value.problems:
             assert all((problem.what, problem.where, problem.why, problem.remedy)), problem
+        return caught.value.problems
+
+    def fails_to_load(self) -> tuple[Problem, ...]:
+        """The profile is refused before anything is asked of a mirror."""
+        asked = len(self.mirror.requests)
+        with pytest.raises(InputError) as caught:
+            self.lock()
+        assert len(self.mirror.requests) == asked
         return caught.value.problems
 
     def mended(self) -> Lock:

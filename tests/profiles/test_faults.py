@@ -179,24 +179,24 @@ def test_option_of_absent_overlay(sample: Sample) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "why"),
+    ("line", "why", "remedy"),
     [
-        ("title: 7", "string"),
-        ("title: a7", "does not match"),
-        ("colour: blue", "blue"),
-        ("open: 1", "boolean"),
-        ("open: 'yes'", "boolean"),
-        ("ports: 80", "list"),
-        ("ports: [80]", "strings"),
-        ("title: null", "NoneType"),
+        ("title: 7", "string", "give it a value of type string, matching [A-Za-z ]+ (what stands above)"),
+        ("title: a7", "does not match", "give it a value of type string, matching [A-Za-z ]+ (what stands above)"),
+        ("colour: blue", "blue", "give it a value of type string, one of red, green (which colour)"),
+        ("open: 1", "boolean", "give it a value of type boolean (whether anybody may look)"),
+        ("open: 'yes'", "boolean", "give it a value of type boolean (whether anybody may look)"),
+        ("ports: 80", "list", "give it a value of type list (which ports)"),
+        ("ports: [80]", "strings", "give it a value of type list (which ports)"),
+        ("title: null", "NoneType", "give it a value of type string, matching [A-Za-z ]+ (what stands above)"),
     ],
 )
-def test_wrong_option_value(sample: Sample, line: str, why: str) -> None:
+def test_wrong_option_value(sample: Sample, line: str, why: str, remedy: str) -> None:
     path = sample.swap("profiles/small.yaml", "    title: Hello\n    ports: [eighty]\n", f"    {line}\n")
     problem = problem_of(sample)
     assert problem.where == f"{path}:9: options.web.{line.partition(':')[0]}"
     assert why in problem.why
-    assert problem.remedy  # the option's own description
+    assert problem.remedy == remedy
 
 
 @pytest.mark.parametrize("line", ["level: 0", "level: 10", "level: true", "level: 1.5", "ratio: .nan", "room: 3X"])
@@ -245,6 +245,14 @@ def test_required_overlay_not_named(sample: Sample) -> None:
     assert problem.what == "overlay 'extra' is missing"
     assert problem.where == f"{path}:2: requires[1]"
     assert "small.yaml:5" in problem.remedy
+
+
+def test_required_overlay_that_does_not_exist(sample: Sample) -> None:
+    path = sample.swap("overlays/web/overlay.yaml", "requires: [core]", "requires: [cor]")
+    problem = problem_of(sample)
+    assert problem.what == "there is no overlay called 'cor'"
+    assert problem.where == f"{path}:2: requires[0]"
+    assert problem.remedy == "did you mean core?"
 
 
 def test_missing_file_named_in_modes(sample: Sample) -> None:

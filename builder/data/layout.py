@@ -1,0 +1,87 @@
+"""Where the image's files lie: what overlays, models and Lichen itself lay down, and that no two claim one place."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from builder.data.profile import Model
+from builder.data.recipe import OverlayFolder
+from builder.data.yamlfile import KeyPath
+from builder.foundation.errors import Problem
+
+PRESET = "usr/lib/systemd/system-preset/10-lichen.preset"
+HOSTNAME = "etc/hostname"
+# Where a model would be configuration, hidden by a file system that is mounted at boot, or removed by the build.
+NOT_FOR_MODELS = (
+    *("boot", "dev", "efi", "etc", "proc", "run", "sys", "tmp"),
+    *("var/cache", "var/lib/apt", "var/lib/dpkg", "var/log", "var/tmp"),
+)
+# In Debian these are links to the folders of the same name below usr.
+LINKS_TO_USR = ("bin", "lib", "lib64", "sbin")
+
+
+def overlay_targets(item: OverlayFolder) -> Iterator[tuple[str, Path]]:
+    """Each file and link of an overlay's tree, sorted: where it lies in the image (relative), and its source."""
+    for path in sorted(item.tree.rglob("*")) if item.tree.is_dir() else ():
+        name = path.relative_to(item.tree).as_posix()
+        if path.is_symlink():
+            yield name, path
+        elif path.is_file() and "__pycache__" not in path.parts:
+            yield name.removesuffix(".j2"), path
+
+
+def layout_problems(
+    overlays: Sequence[OverlayFolder], models: Mapping[str, Model], place: Callable[[KeyPath], str]
+) -> Iterator[Problem]:
+    """What cannot be laid down: targets of models that are no place for one, and places claimed twice.
+
+    Args:
+        place: where a person wrote a key of the profile.
+    """
+    claims = _Claims()
+    for item in overlays:
+        for target, path in overlay_targets(item):
+            yield from claims.claim(target, str(path), str(path))
+    for name, model in models.items():
+        where = place(("models", name, "target"))
+        if why := _unfit(model.target):
+            yield Problem("a model cannot lie there", where, why, "name a place such as /usr/share/models/NAME")
+        else:
+            yield from claims.claim(model.target[1:], f"the model {name} ({where})", where)
+
+
+def _unfit(target: str) -> str:
+    """Why ``target`` is no place for a model; empty when it is."""
+    if posixpath.normpath(target) != target or target.startswith("//"):
+        return f"{target} is not written plainly: no .., no . and no // in it"
+    inside = target[1:]
+    for folder in (*NOT_FOR_MODELS, *LINKS_TO_USR):
+        if inside == folder or inside.startswith(f"{folder}/"):
+            link = f"/{folder} is a link to /usr/{folder}" if folder in LINKS_TO_USR else ""
+            return link or f"/{folder} is no place for data that is baked in"
+    return ""
+
+
+@dataclass
+class _Claims:
+    """Who has a file at each place, and who has files below each folder."""
+
+    files: dict[str, str] = field(default_factory=lambda: dict.fromkeys((PRESET, HOSTNAME), "Lichen's own file"))
+    folders: dict[str, str] = field(default_factory=dict)
+
+    def claim(self, target: str, who: str, where: str) -> Iterator[Problem]:
+        """Claim ``target``; a problem when it, or a folder on the way to it, is a file of somebody else."""
+        parents = [parent.as_posix() for parent in Path(target).parents][:-1]
+        other = self.files.get(target) or self.folders.get(target)
+        other = other or next((self.files[parent] for parent in parents if parent in self.files), None)
+        if other:
+            why = f"{other} is laid down at /{target} too"
+            remedy = "remove one of them, or let one file have both contents by a template and an option"
+            yield Problem("two files claim one place in the image", where, why, remedy)
+            return
+        self.files[target] = who
+        for parent in parents:
+            self.folders.setdefault(parent, who)
