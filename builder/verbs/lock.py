@@ -107,7 +107,7 @@ def preview_upgrade(workbench: Workbench, recipe: Recipe, old: Lock) -> tuple[Ch
     Raises:
         InputError, LichenError: as :func:`lock`.
     """
-    expired = frozenset(index.suite for index in old.suites if index.expired)
+    expired = frozenset(index.label for index in old.suites if index.expired)
     try:
         new = resolve_lock(workbench, recipe, old.architecture, old.resolution, expired, frozenset(old.without))
     except OSError as error:

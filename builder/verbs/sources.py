@@ -31,7 +31,7 @@ def find_sources(
             for, when one was named. Without them it is not asked.
 
     Raises:
-        InputError: one of Debian's archives or the wheels have none, or an option names none.
+        InputError: an archive or the wheels have none, or an option names none.
     """
     archives = sorted({file.archive for file in files if isinstance(file, Deb)})
     repositories = recipe.profile.repositories

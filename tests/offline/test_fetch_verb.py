@@ -131,7 +131,7 @@ def test_vendor_without_a_place_is_bad_input(locked: World, bench: Workbench) ->
     with pytest.raises(InputError) as caught:
         bring(bench, with_vendor(bench, None), read_lock(locked.path), [vendors])
     [problem] = caught.value.problems
-    assert problem.what == "no mirror of the archive 'vendor' is known"
+    assert problem.what == "nothing says where the repository 'vendor' is"
     assert "`--mirror vendor=URL`" in problem.remedy
 
 
