@@ -17,7 +17,7 @@ from builder.foundation.place import Project, find_project
 from tests.cli.conftest import Lichen
 from tests.profiles.sample import Sample
 
-COMMANDS = ("list", "show", "lock", "plan", "render", "build", "boot", "test", "doctor", "clean", "schema")
+COMMANDS = ("list", "show", "lock", "plan", "render", "build", "boot", "test", "doctor", "clean", "schema", "report")
 
 
 def test_all_commands_are_there() -> None:
