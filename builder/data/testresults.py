@@ -6,8 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from typing import Annotated, Literal
 from xml.etree import ElementTree
@@ -69,21 +68,23 @@ class Port(Frozen):
     @property
     def outside(self) -> bool:
         """Whether other machines reach it: it is not bound to a loopback address."""
-        return not ip_address(self.address.partition("%")[0]).is_loopback
+        address = ip_address(self.address.partition("%")[0])
+        # A socket of both families shows an IPv4 address inside an IPv6 one.
+        mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+        return not (mapped or address).is_loopback
 
 
 _PORTS = TypeAdapter(Annotated[tuple[Port, ...], BeforeValidator(_tuple)])
 
 
-@dataclass(frozen=True)
-class TestCase:
+class TestCase(Frozen):
     """One finished test; ``text`` is why it failed or was skipped, ``seconds`` how long it took."""
 
     __test__ = False  # no class of tests, whatever its name
 
     name: str
     outcome: Outcome
-    seconds: float
+    seconds: Seconds
     text: str = ""
 
 
@@ -169,5 +170,6 @@ def _case(element: ElementTree.Element) -> TestCase:
     kinds: tuple[tuple[str, Outcome], ...] = (("failure", "failed"), ("error", "failed"), ("skipped", "skipped"))
     for tag, outcome in kinds:
         if (child := element.find(tag)) is not None:
-            return TestCase(name, outcome, took, child.get("message") or child.text or "")
-    return TestCase(name, "passed", took)
+            text = child.get("message") or child.text or ""
+            return TestCase(name=name, outcome=outcome, seconds=took, text=text)
+    return TestCase(name=name, outcome="passed", seconds=took)

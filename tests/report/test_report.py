@@ -136,21 +136,23 @@ def test_licences_come_from_the_bill_of_materials(folder: Path) -> None:
     nano = sample.MANIFEST.packages[1]
     (image / "sbom.spdx.json").write_text(
         sample.spdx(
+            {"SPDXID": "SPDXRef-image", "name": "meadow", "versionInfo": "abababababab"},
             {
+                "SPDXID": "SPDXRef-deb-nano",
                 "name": "nano",
                 "versionInfo": "1.0-1",
                 "licenseConcluded": "NOASSERTION",
                 "licenseDeclared": "GPL-3.0-or-later",
                 "checksums": [{"algorithm": "SHA256", "checksumValue": nano.sha256}],
-                "externalRefs": [{"referenceType": "purl", "referenceLocator": "pkg:deb/debian/nano@1.0-1"}],
             },
-            {"name": "digits", "versionInfo": "1", "licenseConcluded": "CC0-1.0"},
+            {"SPDXID": "SPDXRef-model-digits", "name": "digits", "versionInfo": "1", "licenseDeclared": "CC0-1.0"},
         )
     )
     said = words(image)
     assert "nano 1.0-1 deb nano GPL-3.0-or-later 120.6 KiB" in said
-    assert "digits 1 other CC0-1.0" in said
+    assert "digits 1 model CC0-1.0" in said
     assert "knows no licences" not in said
+    assert "Inside 1 packages, 0 wheels, 1 models" in said, "the image is no part of itself"
 
 
 def test_signature_is_told(folder: Path) -> None:
@@ -217,7 +219,15 @@ def test_all_damaged_files_are_named_together(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"packages": 3}', '{"packages": [7]}', '{"packages": [{"name": "a", "checksums": [{}]}]}']
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"packages": 3}',
+        '{"packages": [7]}',
+        '{"packages": [{"name": "a", "SPDXID": "b", "checksums": [{}]}]}',
+    ],
 )
 def test_damaged_bill_of_materials_is_named(folder: Path, text: str) -> None:
     image = sample.write_manifest(folder)

@@ -6,6 +6,7 @@ The manifest knows names, versions, sizes and digests; licences are in the SPDX 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +16,9 @@ from builder.data.manifest import Manifest
 from builder.foundation.errors import InputError, Problem
 
 SPDX = "sbom.spdx.json"
-# Package URLs start with their type; SPDX has no kinds that would tell a wheel from a deb.
-_KINDS = {"deb": "deb", "pypi": "wheel"}
+# SPDX has no kinds that would tell a wheel from a deb: our identifiers name them.
+_KIND = re.compile(r"SPDXRef-(deb|wheel|model|overlay|tool)-")
+_IMAGE = "SPDXRef-image"  # the document lists the image itself too
 _UNKNOWN = {"NOASSERTION", "NONE", ""}
 
 
@@ -59,7 +61,8 @@ def _of_spdx(path: Path, known: dict[str, Item]) -> Iterator[Item]:
         if not isinstance(document, dict) or not isinstance(document.get("packages"), list):
             raise ValueError("it has no list of packages")
         for package in document["packages"]:
-            yield _of_package(package, known)
+            if package["SPDXID"] != _IMAGE:
+                yield _of_package(package, known)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         why = f"{type(error).__name__}: {error}" if isinstance(error, KeyError) else str(error)
         remedy = "run `lichen build PROFILE`, or remove the file"
@@ -68,16 +71,15 @@ def _of_spdx(path: Path, known: dict[str, Item]) -> Iterator[Item]:
 
 def _of_package(package: dict[str, Any], known: dict[str, Item]) -> Item:
     digests = {one["algorithm"]: one["checksumValue"] for one in package.get("checksums", ())}
-    urls = [ref["referenceLocator"] for ref in package.get("externalRefs", ()) if ref["referenceType"] == "purl"]
     digest = str(digests.get("SHA256", ""))
     same = known.get(digest)
-    url_type = str(urls[0]).removeprefix("pkg:").partition("/")[0] if urls else ""
+    kind = _KIND.match(package["SPDXID"])
     licences = (str(package.get(key, "")) for key in ("licenseConcluded", "licenseDeclared"))
     return Item(
-        kind=same.kind if same else _KINDS.get(url_type, "other"),
+        kind=kind[1] if kind else "other",
         name=str(package["name"]),
         version=str(package.get("versionInfo", "")),
-        source=same.source if same and same.source else str(package.get("sourceInfo", "")),
+        source=same.source if same else "",
         licence=next((licence for licence in licences if licence not in _UNKNOWN), ""),
         size=same.size if same else None,
         sha256=digest,

@@ -15,8 +15,7 @@ from builder.foundation.errors import InputError, Problem
 from builder.steps.report.bill import Item, items
 from builder.steps.report.sizes import Sizes, measure
 
-# Signatures of SHA256SUMS, by any name that tools for them give.
-_SIGNATURES = ("SHA256SUMS.sig", "SHA256SUMS.asc", "SHA256SUMS.minisig")
+SIGNATURE = "SHA256SUMS.sig"
 
 Found = TypeVar("Found")
 
@@ -65,7 +64,7 @@ def gather(image: Path) -> Facts:
         bill=bill[0],
         licences=bill[1],
         sizes=read(image / CONTENTS, lambda path: measure(read_contents(path))),
-        signature=next((name for name in _SIGNATURES if (image / name).is_file()), None),
+        signature=SIGNATURE if (image / SIGNATURE).is_file() else None,
         tests=read(results / TESTS, read_tests),
         boot=read(results / "artifacts" / BOOT, read_boot),
         ports=read(results / "artifacts" / PORTS, read_ports),
