@@ -218,10 +218,10 @@ def test_boxes_are_as_large_as_their_files(browser: webdriver.Chrome, folder: Pa
     show(browser, image)
     browser.find_element(By.CSS_SELECTOR, '#map [title^="nano"]').click()
     area = (
-        "const m = document.getElementById('map'); return [...m.children].map((b) => [b.title.split(':')[0],"
-        "parseFloat(b.style.width) * parseFloat(b.style.height) / m.clientWidth / m.clientHeight,"
-        "parseFloat(b.style.left) + parseFloat(b.style.width) <= m.clientWidth + 0.01,"
-        "parseFloat(b.style.top) + parseFloat(b.style.height) <= m.clientHeight + 0.01])"
+        "return [...document.getElementById('map').children].map((box) => {"
+        "const at = (side) => parseFloat(box.style[side]);"
+        "const [left, top, width, height] = ['left', 'top', 'width', 'height'].map(at);"
+        "return [box.title.split(':')[0], width * height / 1e4, left + width < 100.01, top + height < 100.01] })"
     )
     found = {name: (share, inside, within) for name, share, inside, within in browser.execute_script(area)}
     for size in sizes:

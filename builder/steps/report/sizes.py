@@ -34,7 +34,7 @@ class Box:
     kind: str
     size: int
     files: int
-    inside: tuple[Box, ...] = ()
+    inside: tuple[Box, ...] = ()  # the largest first, which the map's layout counts on
 
     def as_dict(self) -> dict[str, Any]:
         """For the page's script."""
@@ -114,7 +114,7 @@ class _Owner:
         rest, files = self.size - sum(box.size for box in inside), self.files - len(inside)
         if inside and rest:
             inside.append(Box(f"{files:,} smaller files", kind, rest, files))
-        return Box(name, kind, self.size, self.files, tuple(inside))
+        return Box(name, kind, self.size, self.files, tuple(_largest(inside)))
 
 
 def _kinds(owners: Sequence[Box]) -> Iterator[Box]:
@@ -135,7 +135,7 @@ def _few(boxes: Sequence[Box]) -> tuple[Box, ...]:
     if len(boxes) <= SHOWN:
         return tuple(boxes)
     shown, others = boxes[: SHOWN - 1], boxes[SHOWN - 1 :]
-    return (*shown, _sum(f"{len(others):,} others", boxes[0].kind, others))
+    return tuple(_largest([*shown, _sum(f"{len(others):,} others", boxes[0].kind, others)]))
 
 
 def _largest(boxes: Iterable[Box]) -> list[Box]:

@@ -82,7 +82,10 @@
       element.tabIndex = -1;
       element.setAttribute("aria-hidden", "true");
     }
-    Object.assign(element.style, { left: `${x}px`, top: `${y}px`, width: `${width}px`, height: `${height}px` });
+    // In parts of the map: on paper it is narrower than on the screen, and nobody draws it anew.
+    const [across, down] = [100 / map.clientWidth, 100 / map.clientHeight];
+    const place = { left: x * across, top: y * down, width: width * across, height: height * down };
+    for (const [side, value] of Object.entries(place)) element.style[side] = `${value}%`;
     const name = opens ? box.name : box.name.replace(/^.*[/]/, "");
     const texts = width > 40 && height > 18 ? [name, ...(height > 36 && width > 72 ? [bytes(box.size)] : [])] : [];
     for (const text of texts) element.appendChild(document.createElement("span")).textContent = text;
