@@ -45,14 +45,16 @@ def socket_of(line: str) -> Port:
 
 
 def test_boot_is_over_and_its_times_add_up(host: Host, artifacts: Path) -> None:
-    """The firmware, the loader and the initrd all tell when they ran: the boot went the way that the image wants."""
+    """The boot went through an initrd. Firmware and loader tell their times only where the processor's clock is steady,
+    which an emulated one's is not.
+    """
     times = properties(host.check_output(f"systemctl show --property={','.join(MANAGER)}"))
     shown = host.check_output(f"systemctl show --all --property=Id,{','.join(UNIT)} '*'")
     units = [unit_of(properties(block)) for block in shown.split("\n\n")]
     chain = host.check_output(
         "SYSTEMD_COLORS=0 SYSTEMD_PAGER= LC_ALL=C.UTF-8 systemd-analyze critical-chain --no-pager"
     )
-    lines = [line for line in chain.splitlines() if "@" in line]
+    lines = [line for line in chain.splitlines() if re.search(r" @\d", line)]
     boot = boot_of(
         {name: int(value) for name, value in times.items()},
         [unit for unit in units if unit.start > 0],
@@ -63,8 +65,7 @@ def test_boot_is_over_and_its_times_add_up(host: Host, artifacts: Path) -> None:
     assert boot.userspace > 0, "the boot is not over"
     assert boot.kernel > 0
     assert boot.initrd
-    assert boot.firmware
-    assert boot.loader
+    assert (boot.firmware is None) == (boot.loader is None)
     assert "sysinit.target" in {unit.name for unit in boot.units}
     assert lines
 
