@@ -1,4 +1,8 @@
-"""``lichen report``: one HTML file beside the image folder that tells everything known about the image."""
+"""``lichen report``: one HTML file beside the image folder that tells everything known about the image.
+
+``OUT/IMAGE.report.html`` is made from ``OUT/IMAGE/``, ``OUT/IMAGE.test/`` and ``OUT/IMAGE.verify.json``, and replaced
+whole. It holds nothing that those do not say, so the same files give the same report.
+"""
 
 from __future__ import annotations
 
@@ -8,26 +12,16 @@ from builder.foundation.atomic import write_atomically
 from builder.foundation.errors import LichenError
 from builder.foundation.workbench import Workbench
 from builder.steps.report import gather, page
-from builder.verbs.build import find_image
-
-
-def report(workbench: Workbench, name: str, architecture: str | None = None) -> Path:
-    """Write the report of a profile's built image; returns its path.
-
-    Raises:
-        InputError: the profile is wrong, its image is not built, or a file of the image or beside it is damaged.
-        LichenError: the report cannot be written.
-    """
-    return write_report(find_image(workbench, name, architecture))
 
 
 def write_report(image: Path) -> Path:
     """Write the report of an image folder; returns its path.
 
     Raises:
-        InputError, LichenError: as :func:`report`.
+        InputError: not an image folder, or a file of it or beside it is damaged; every one is named.
+        LichenError: the report cannot be written.
     """
-    path = report_path(image)
+    path = image.with_name(f"{image.name}.report.html")
     write_atomically(path, page(gather(image)))
     return path
 
@@ -39,8 +33,3 @@ def refresh_report(workbench: Workbench, image: Path) -> None:
     except LichenError as error:
         for problem in error.problems:
             workbench.progress.note(f"no new report: {problem.what} ({problem.where}): {problem.why}")
-
-
-def report_path(image: Path) -> Path:
-    """Where the report of an image folder lies."""
-    return image.with_name(f"{image.name}.report.html")
