@@ -176,6 +176,23 @@ def test_search_keeps_the_rows_with_all_words(browser: webdriver.Chrome, folder:
     assert texts(browser, "#found") == ["5 in all"]
 
 
+def test_search_finds_a_licence_among_many(browser: webdriver.Chrome, folder: Path) -> None:
+    image = sample.write_all(folder)
+    licence = " AND ".join([*(f"LicenseRef-{number}" for number in range(60)), "AGPL-3.0-only"])
+    part: dict[str, object] = {
+        "SPDXID": "SPDXRef-deb-nano",
+        "name": "nano",
+        "versionInfo": "1",
+        "licenseDeclared": licence,
+    }
+    (image / "sbom.spdx.json").write_text(sample.spdx(part, {**part, "name": "free", "licenseDeclared": "MIT"}))
+    show(browser, image)
+    row = browser.find_element(By.CSS_SELECTOR, "#bill-table tbody tr:last-child")
+    assert row.size["height"] < 100, "the table stays a table"
+    browser.find_element(By.ID, "search").send_keys("agpl")
+    assert texts(browser, "#bill-table tbody tr:not([hidden]) th") == ["nano"]
+
+
 def test_map_opens_and_closes_by_mouse_and_keyboard(browser: webdriver.Chrome, folder: Path) -> None:
     show(browser, sample.write_all(folder))
     path = "#map-path > *"

@@ -24,7 +24,6 @@ OWNERS_SHOWN = 15
 UNITS_SHOWN = 30
 TEXT_SHOWN = 600  # characters of a failed test's text or of a difference; the whole lies in its file
 DIFFERENCES_SHOWN = 50  # of one rebuild
-LICENCE_SHOWN = 80  # characters; some packages name dozens
 
 
 def page(facts: Facts) -> str:
@@ -55,7 +54,6 @@ def page(facts: Facts) -> str:
         compared=_compared(facts.verification),
         text_shown=TEXT_SHOWN,
         differences_shown=DIFFERENCES_SHOWN,
-        licence_shown=LICENCE_SHOWN,
     )
     return text.encode("ascii", "xmlcharrefreplace").decode("ascii")
 
