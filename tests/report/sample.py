@@ -83,7 +83,7 @@ BOOTED = Boot(
     initrd=2.0,
     userspace=10.0,
     units=(
-        BootUnit(name="dev-vda2.device", start=3.5, seconds=4.25),
+        BootUnit(name="srv.mount", start=3.5, seconds=4.25),
         BootUnit(name="slow.service", start=6.0, seconds=9.0),
         BootUnit(name="sysinit.target", start=6.5, seconds=0.0),
     ),

@@ -76,12 +76,8 @@ def _phases(boot: Boot | None) -> list[tuple[str, float, float]]:
 
 
 def _slowest(boot: Boot | None) -> list[tuple[str, float, float]]:
-    """Name, begin and duration of the units that took longest, in the order of their begin.
-
-    Devices are left out: each is there under a dozen names, and others do the work that they wait for.
-    """
-    units = [unit for unit in boot.units if not unit.name.endswith(".device")] if boot else []
-    units.sort(key=lambda unit: (-unit.seconds, unit.start, unit.name))
+    """Name, begin and duration of the units that took longest, in the order of their begin."""
+    units = sorted(boot.units if boot else (), key=lambda unit: (-unit.seconds, unit.start, unit.name))
     shown = [(unit.name, unit.start, unit.seconds) for unit in units[:UNITS_SHOWN] if unit.seconds > 0]
     return sorted(shown, key=lambda unit: (unit[1], unit[0]))
 
