@@ -95,6 +95,14 @@ def test_what_nobody_found_out_yet_is_said(folder: Path) -> None:
     assert "nano 1.0-1 deb nano" in said
 
 
+def test_machine_that_did_not_boot_is_told(folder: Path) -> None:
+    image = sample.write_all(folder)
+    beside(image, TESTS).unlink()
+    said = words(image)
+    assert "Tests broken off" in said
+    assert "The last run ended before its tests did." in said
+
+
 def test_empty_image_has_a_report(folder: Path) -> None:
     nothing: dict[str, object] = {
         "packages": (),

@@ -28,6 +28,7 @@ class Facts:
         sizes: None when there is no list of files.
         licences: whether ``bill`` comes from the SPDX document, which knows them.
         signature: name of the file that signs the checksums.
+        broken_off: the last test run ended before its tests did: the guest did not boot, or somebody stopped it.
     """
 
     manifest: Manifest
@@ -36,6 +37,7 @@ class Facts:
     sizes: Sizes | None
     signature: str | None
     tests: tuple[TestCase, ...] | None
+    broken_off: bool
     boot: Boot | None
     ports: tuple[Port, ...] | None
     verification: Verification | None
@@ -66,6 +68,7 @@ def gather(image: Path) -> Facts:
         sizes=read(image / CONTENTS, lambda path: measure(read_contents(path))),
         signature=SIGNATURE if (image / SIGNATURE).is_file() else None,
         tests=read(results / TESTS, read_tests),
+        broken_off=results.is_dir() and not (results / TESTS).exists(),
         boot=read(results / "artifacts" / BOOT, read_boot),
         ports=read(results / "artifacts" / PORTS, read_ports),
         verification=read(image.with_name(f"{image.name}.verify.json"), read_verification),
