@@ -78,6 +78,14 @@ def test_everything_that_is_known_is_told(folder: Path) -> None:
     assert "sysinit.target" not in said, "a unit that took no time is in no chart"
 
 
+def test_boot_chart_begins_with_its_first_unit(folder: Path) -> None:
+    """From 3.5 s to 15 s: the second of two units begins at 6 s and ends the chart."""
+    text = page(gather(sample.write_all(folder)))
+    assert "3.50 s to 15.00 s" in text
+    assert '<rect x="0.00" width="36.96" height="1"/>' in text
+    assert '<rect x="21.74" width="78.26" height="1"/>' in text
+
+
 def test_what_nobody_found_out_yet_is_said(folder: Path) -> None:
     said = words(sample.write_manifest(folder))
     for expected in (
