@@ -15,7 +15,7 @@ from builder.data.testresults import BOOT, PORTS, BootUnit, Port, boot_of, ports
 
 MANAGER = [f"{part}TimestampMonotonic" for part in ("Firmware", "Loader", "InitRD", "Userspace", "Finish")]
 UNIT = [f"{change}TimestampMonotonic" for change in ("InactiveExit", "ActiveEnter", "InactiveEnter")]
-# What does work at boot. Devices are waited for, each under a dozen names; asking for them takes as long again.
+# What does work at boot. Devices are waited for, and each is there under a dozen names.
 KINDS = ("service", "mount", "automount", "swap", "socket", "target")
 # Local address and port, and the first process of users:(("sshd",pid=1,fd=3)).
 SOCKET = re.compile(r'(?P<address>\S+):(?P<port>\d+)\s+\S+(?:\s+users:\(\("(?P<process>[^"]*)")?')
