@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from builder import __version__
-from builder.cli import diffing, fetching, guests, inspecting, session, signing
+from builder.cli import diffing, fetching, guests, inspecting, reporting, session, signing
 from builder.cli.arguments import ArchitectureName, OptionalProfileName, ProfileName, SchemaKind
 from builder.cli.output import emit_json, say, table, tell
 from builder.cli.session import Session
@@ -218,6 +218,7 @@ app.command()(fetching.fetch)
 app.command()(guests.boot)
 app.command()(signing.sign)
 app.command()(inspecting.inspect)
+app.command()(reporting.report)
 app.command("test")(guests.run_tests)
 app.command()(diffing.diff)
 

@@ -39,7 +39,7 @@ class Boot(Frozen):
 
     Attributes:
         virtualization: as ``systemd-detect-virt`` names it: ``kvm``, or ``qemu`` for a processor in software.
-        units: every unit that began to start before the boot was over, in that order.
+        units: services, mounts, sockets and targets that began to start before the boot was over, in that order.
         critical_chain: lines of ``systemd-analyze critical-chain``, what the last unit waited for.
     """
 

@@ -33,6 +33,7 @@ COMMANDS = (
     "sign",
     "inspect",
     "diff",
+    "report",
 )
 
 
