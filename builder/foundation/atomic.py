@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
+import fcntl
 import os
 import shutil
-import tempfile
 from pathlib import Path
+from typing import IO
 
 from builder.foundation.errors import LichenError, Problem
 
@@ -15,15 +17,17 @@ from builder.foundation.errors import LichenError, Problem
 def write_atomically(path: Path, text: str) -> None:
     """Write ``text`` beside ``path``, flush it to the disk, rename it into place.
 
+    What a killed process left beside it is taken over.
+
     Raises:
         LichenError: the disk is full or the folder cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as stream:
-            temporary = Path(stream.name)
+        temporary = path.with_name(f".{path.name}.partial")
+        with _taken(temporary) as stream:
             try:
-                stream.write(text)
+                stream.write(text.encode())
                 stream.flush()
                 os.fsync(stream.fileno())
                 temporary.chmod(0o644)
@@ -33,6 +37,19 @@ def write_atomically(path: Path, text: str) -> None:
                 raise
     except OSError as error:
         raise disk_error(error, path) from error
+
+
+def _taken(path: Path) -> IO[bytes]:
+    """The file ``path``, empty and locked: one process at a time writes it."""
+    while True:
+        stream = path.open("ab")
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        # Whoever held it before us has renamed or removed it.
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(path.stat(), os.fstat(stream.fileno())):
+                stream.truncate(0)
+                return stream
+        stream.close()
 
 
 def replace_folder(finished: Path, destination: Path) -> None:

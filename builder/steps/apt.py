@@ -13,7 +13,6 @@ import hashlib
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,6 +25,7 @@ from builder.data.toolchain import Suite
 from builder.foundation.atomic import disk_error
 from builder.foundation.errors import InputError, LichenError, Problem
 from builder.foundation.process import ProcessError, Runner
+from builder.foundation.scratch import scratch_folder
 
 KEYRINGS = tuple(Path(f"/usr/share/keyrings/debian-archive-keyring.{suffix}") for suffix in ("pgp", "gpg"))
 TIMEOUT_SECONDS = 20  # that apt waits for a silent mirror
@@ -174,9 +174,7 @@ def apt_root(
         remedy = "apt-get install debian-archive-keyring"
         why = "without them nobody can tell whose indices a mirror has"
         raise LichenError(Problem("the Debian archive's keys are missing", str(KEYRINGS[-1]), why, remedy))
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=f"{architecture}-") as name:
-        root = Path(name)
+    with scratch_folder(folder) as root:
         problems: list[Problem] = []
         chosen = dict.fromkeys((suite.archive for suite in suites), 0)
         while True:

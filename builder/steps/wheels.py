@@ -11,7 +11,6 @@ import errno
 import os
 import re
 import sys
-import tempfile
 import tomllib
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -28,6 +27,7 @@ from builder.data.lock import Wheel
 from builder.foundation.atomic import disk_error
 from builder.foundation.errors import InputError, LichenError, Problem
 from builder.foundation.process import ProcessError, Runner
+from builder.foundation.scratch import scratch_folder
 from builder.foundation.transport import Limits, PassingError, RefusedError, connect, get
 
 LOCAL = "debian"  # local version label of what Debian provides; no index has it
@@ -95,8 +95,8 @@ def resolve_wheels(
     """
     if not requirements:
         return []
-    with tempfile.TemporaryDirectory(prefix="lichen-wheels-") as name:
-        folder = Path(name)
+    # Beside uv's cache: uv refuses to work inside of it.
+    with scratch_folder(source.cache.with_name("wheels")) as folder:
         versions = {canonicalize_name(k): f"{upstream_version(v, k)}+{LOCAL}" for k, v in provided.items()}
         for distribution, version in versions.items():
             _empty_wheel(folder, distribution, version)

@@ -18,7 +18,7 @@ from builder.foundation.atomic import replace_folder
 from builder.foundation.errors import InterruptError
 from builder.foundation.making import alone, made_anew, sweep
 from builder.foundation.process import Runner
-from builder.steps.assemble import scratch_folder
+from builder.foundation.scratch import scratch_folder
 from tests.build.bench import wait_until
 
 SPAWN = multiprocessing.get_context("spawn")  # the parent has threads: forking it is not safe
