@@ -83,7 +83,9 @@ def disk_error(error: OSError, path: Path) -> LichenError:
     Args:
         path: what was being written, for errors that name no file themselves.
     """
-    where = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else str(path)
+    # Of two files, as in a copy, the second is the one that is written.
+    named = error.filename2 or error.filename
+    where = os.fsdecode(named) if isinstance(named, str | bytes) else str(path)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         remedy = "free some room: `lichen clean` shows what the cache holds and what can go"
         return LichenError(Problem("the disk is full", where, os.strerror(error.errno), remedy))

@@ -46,10 +46,12 @@ class ProcessError(LichenError):
 
     def __init__(self, completed: Completed, log: Path | None = None) -> None:
         self.completed = completed
+        code = completed.returncode
+        end = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
         tail = (completed.stderr or completed.stdout).strip().splitlines()[-15:]
         super().__init__(
             Problem(
-                what=f"{Path(completed.argv[0]).name} ended with exit code {completed.returncode}",
+                what=f"{Path(completed.argv[0]).name} {end}",
                 where=shlex.join(completed.argv)[:400],
                 why="\n".join(tail),
                 remedy=f"the full output is in {log}" if log else "",

@@ -210,7 +210,7 @@ def _write_root(
 ) -> dict[str, str]:
     # Nothing of a mirror that was tried before may be taken for this one's.
     shutil.rmtree(root / "state", ignore_errors=True)
-    for part in ("etc/parts", "etc/preferences.d", "state/lists/partial", "cache/archives/partial"):
+    for part in ("etc/parts", "etc/preferences.d", "state/lists/partial", "cache/archives/partial", "tmp"):
         (root / part).mkdir(parents=True, exist_ok=True)
     (root / "state/status").touch()
     (root / "etc/sources.list").write_text(
@@ -247,7 +247,9 @@ def _write_root(
     config = root / "apt.conf"
     config.write_text("".join(f'{name} "{value}";\n' for name, value in settings.items()))
     proxies = {name: value for name in PROXIES if (value := os.environ.get(name) or os.environ.get(name.upper()))}
-    return {"APT_CONFIG": str(config), "LC_ALL": "C", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **proxies}
+    # Without TMPDIR a killed apt would leave its temporary files in the common folder.
+    own = {"APT_CONFIG": str(config), "TMPDIR": str(root / "tmp")}
+    return {**own, "LC_ALL": "C", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **proxies}
 
 
 def _index(root: Path, suite: Suite) -> SuiteIndex:
@@ -273,7 +275,7 @@ def _complaints(error: LichenError) -> str:
     if not isinstance(error, ProcessError):
         return "\n".join(problem.why or problem.what for problem in error.problems)
     lines = error.completed.stderr.splitlines()
-    return "\n".join(line for line in lines if line[:2] in ("E:", "W:", "  ")) or "apt gave no reason"
+    return "\n".join(line for line in lines if line[:2] in ("E:", "W:", "  ")) or error.problems[0].what
 
 
 def _guilty(said: str, suites: Sequence[Suite]) -> list[Suite]:
