@@ -23,6 +23,7 @@ from tests.lock.archive import Package
 from tests.store import mirror as faulty
 
 PAGE = 4096
+MISSED = "it had ended"
 
 
 @dataclass
@@ -63,7 +64,7 @@ def kill(stage: Stage, place: Place, rng: random.Random) -> Iterator[Trouble]:
         if whom == "child":
             return kill_child(process, rng)
         if process.poll() is not None:
-            return "it had ended"
+            return MISSED
         if whom == "family":
             end_family(process.pid)
         else:
@@ -83,7 +84,7 @@ def kill_child(process: subprocess.Popen[bytes], rng: random.Random) -> str:
                 os.kill(victim, signal.SIGKILL)
                 return f"killed {name[:60]!r}"
         time.sleep(0.002)
-    return "it had ended"
+    return MISSED
 
 
 @contextlib.contextmanager

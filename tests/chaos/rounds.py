@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.chaos.faults import Fault, Trouble, damage, full_disk, kill, lie
+from tests.chaos.faults import MISSED, Fault, Trouble, damage, full_disk, kill, lie
 from tests.chaos.stage import Ended, Place, Stage
 from tests.chaos.watch import descendants, difference, left_running, mounts
 
@@ -25,6 +25,7 @@ class Report:
         name: STAGE-FAULT-NUMBER; with the seed it decides everything that is random.
         trouble: what was done, and when.
         happened: how the command ended.
+        missed: it had ended before anything was done to it.
         recovery: seconds that the run afterwards took.
         broken: what should have held and did not, a line each, the invariant's name first.
     """
@@ -32,6 +33,7 @@ class Report:
     name: str
     trouble: str = ""
     happened: str = ""
+    missed: bool = False
     recovery: float = 0.0
     broken: list[str] = field(default_factory=list)
 
@@ -54,6 +56,9 @@ def run_round(stage: Stage, name: str, seed: int, folder: Path) -> Report:
         before = stage.earlier(place)
         ended = stage.run(place, trouble.meanwhile)
         report.happened = _told(ended)
+        report.missed = ended.done == MISSED
+        if report.missed:
+            stage.seconds = ended.seconds  # the machine is faster now: the next moment is chosen from this
         report.check("no process left", left_running(known))
         _check_end(report, trouble, ended)
         _check_earlier(report, stage, place, trouble, before)
