@@ -42,12 +42,17 @@ class Completed:
 
 
 class ProcessError(LichenError):
-    """A tool ended with an exit code other than zero; ``completed`` holds what it printed."""
+    """A tool ended with an exit code other than zero; ``completed`` holds what it printed.
+
+    Attributes:
+        killed: a signal ended it: what it printed tells nothing about what it was asked.
+    """
 
     def __init__(self, completed: Completed, log: Path | None = None) -> None:
         self.completed = completed
         code = completed.returncode
-        end = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        self.killed = code < 0
+        end = f"was ended by signal {-code}" if self.killed else f"ended with exit code {code}"
         tail = (completed.stderr or completed.stdout).strip().splitlines()[-15:]
         super().__init__(
             Problem(

@@ -66,6 +66,8 @@ class AptRoot:
         try:
             printed = self._get("--print-uris", "install", *packages)
         except ProcessError as error:
+            if error.killed:
+                raise
             raise self._explain(error, packages, asked_by) from error
         return self._debs(printed, use)
 

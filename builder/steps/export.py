@@ -127,6 +127,8 @@ def _stanza(store: Store, deb: Deb, runner: Runner, scratch: Path) -> str:
     try:
         control = store.derived("control", deb.sha256, control_file).strip()
     except ProcessError as error:
+        if error.killed:
+            raise
         why = error.completed.stderr.strip()
         remedy = "the lock names a file that is no package: lock anew with `lichen lock PROFILE --upgrade`"
         raise LichenError(

@@ -105,6 +105,8 @@ def resolve_wheels(
         try:
             runner.run(_command(folder, target, source), cwd=folder, env=_environment(os.environ))
         except ProcessError as error:
+            if error.killed:
+                raise
             raise _explain(error.completed.stderr.strip(), target, source, asked_by or {}) from error
         document = tomllib.loads((folder / "pylock.toml").read_text())
     return [_wheel(entry, target.use) for entry in document["packages"] if entry["version"].partition("+")[2] != LOCAL]

@@ -35,6 +35,7 @@ class Trouble:
         meanwhile: done once the command runs; tells what it did.
         kills: SIGKILL to the command itself; else it must end by itself, in order.
         must_succeed: there is a way round the trouble.
+        bad_input: what the command is given may be told to be wrong.
         words: one of them must be in what a failing command says.
         damaged: files that are not what they were, by their names relative to the place's root.
         over: ends the trouble.
@@ -44,6 +45,7 @@ class Trouble:
     meanwhile: Callable[[subprocess.Popen[bytes]], str] = lambda _process: ""
     kills: bool = False
     must_succeed: bool = False
+    bad_input: bool = False
     words: tuple[str, ...] = ()
     damaged: tuple[str, ...] = ()
     over: Callable[[], None] = field(default=lambda: None)
@@ -174,7 +176,7 @@ def _damage_store(stage: FetchStage, place: Place, rng: random.Random) -> Troubl
         before = place.lock.read_bytes()
         told = rng.choice(HARM)(place.lock, rng)
         name = str(place.lock.relative_to(place.root))
-        return Trouble(f"lock: {told}", damaged=(name,), over=lambda: _restore(place.lock, before))
+        return Trouble(f"lock: {told}", bad_input=True, damaged=(name,), over=lambda: _restore(place.lock, before))
     if kind == "partial":
         have = {path.name for path in place.cache.store.glob("sha256/*/*")}
         missing = sorted(path.name for path in stage.filled.glob("sha256/*/*") if path.name not in have)

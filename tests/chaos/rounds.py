@@ -87,7 +87,7 @@ def _check_end(report: Report, trouble: Trouble, ended: Ended) -> None:
     if ended.code == KILLED and trouble.kills:
         return
     report.check("ends in time", ["it did not"] if ended.code is None else [])
-    allowed = (0,) if trouble.must_succeed else (0, 1, 2)
+    allowed = (0,) if trouble.must_succeed else (0, 1, 2) if trouble.bad_input else (0, 1)
     report.check("ends in order", [] if ended.code in (None, *allowed) else [_told(ended)])
     report.check("no traceback", [ended.said[-1500:]] if "Traceback" in ended.said else [])
     if ended.code and trouble.words:

@@ -246,8 +246,10 @@ def test_killed_dpkg_deb_leaves_nothing(
     monkeypatch.setenv("TMPDIR", str(common))
     with monkeypatch.context() as patch:
         patch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
-        with pytest.raises(LichenError):
+        with pytest.raises(LichenError) as caught:
             export(store, debs, tmp_path / "exported")
+    # Nothing is wrong with the package.
+    assert {problem.what for problem in caught.value.problems} == {"dpkg-deb was ended by signal 9"}
     assert list(common.iterdir()) == []
     assert not (tmp_path / "exported").exists()
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
