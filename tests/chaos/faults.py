@@ -171,7 +171,9 @@ def damage(stage: Stage, place: Place, rng: random.Random) -> Iterator[Trouble]:
 
 
 def _damage_store(stage: FetchStage, place: Place, rng: random.Random) -> Trouble:
-    kind = rng.choice(["object", "object", "partial", "derived", "lock"])
+    # A command that only fetches works out no texts.
+    derived = ["derived"] if any(stage.filled.glob("derived/*/*")) else []
+    kind = rng.choice(["object", "object", "partial", "lock", *derived])
     if kind == "lock":
         before = place.lock.read_bytes()
         told = rng.choice(HARM)(place.lock, rng)

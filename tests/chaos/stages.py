@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from builder.foundation.place import Cache, Project
 from builder.foundation.store import Store
 from builder.steps import apt
 from tests.build.bench import Bench, make_bench
-from tests.chaos.stage import Place, Stage, below
+from tests.chaos.stage import REPOSITORY, Place, Stage, below
 from tests.chaos.watch import content, untouched
 from tests.lock.archive import Key
 from tests.lock.world import World
@@ -26,7 +27,8 @@ from tests.store.mirror import Handler, Mirror
 
 # The real command trusts Debian's key; where it runs, that of our archive stands in its place. And what any program
 # leaves in the common temporary folder is seen.
-_TRUSTING = 'set -e; mount --bind "$1" "$2"; mount --bind "$3" /tmp; shift 3; exec "$@"'
+_TRUSTING = 'set -e; mount --bind "$1" "$2"; mount --bind "$3" "$4"; shift 4; exec "$@"'
+_COMMON = Path("/tmp")
 _EARLIER = "small_amd64_000000000000"  # an image of another lock
 
 
@@ -112,11 +114,14 @@ class LockStage(Stage):
     def command(self, place: Place) -> list[str]:
         keyring = next(path for path in apt.KEYRINGS if path.is_file())
         enter = ["unshare", "--mount", "--propagation", "private", "/bin/sh", "-c", _TRUSTING, "lichen"]
-        words = [str(self.served.world.key.keyring), str(keyring), str(place.temporary)]
+        # Not over a checkout that lies there, nor its Python.
+        seen = not any(Path(path).is_relative_to(_COMMON) for path in (REPOSITORY, sys.prefix, sys.base_prefix))
+        words = [str(self.served.world.key.keyring), str(keyring)]
+        words += [str(place.temporary), str(_COMMON if seen else place.temporary)]
         return [*enter, *words, *super().command(place)]
 
     def folders(self, place: Place) -> dict[str, Path]:
-        return {"cache": place.cache.root, "locks": place.project.locks, "temporary": place.temporary}
+        return {"cache": place.cache.root, "locks": place.project.locks}
 
     def earlier(self, place: Place) -> Mapping[str, str]:
         return {
