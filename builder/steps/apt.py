@@ -263,11 +263,13 @@ def _index(root: Path, suite: Suite) -> SuiteIndex:
     data = file.read_bytes()
     fields: dict[str, str] = dict(re.findall(r"^(Date|Valid-Until): (.+)$", data.decode(errors="replace"), re.M))
     until = fields.get("Valid-Until")
+    # The signature covers no line end behind itself: a mirror that loses it must not move a lock.
+    signed = data.rstrip() + b"\n"
     return SuiteIndex(
         archive=suite.archive,
         suite=suite.name,
         date=iso_date(parsedate_to_datetime(fields["Date"]).astimezone(UTC)),
-        inrelease_sha256=hashlib.sha256(data).hexdigest(),
+        inrelease_sha256=hashlib.sha256(signed).hexdigest(),
         expired=until is not None and parsedate_to_datetime(until).astimezone(UTC) < datetime.now(UTC),
     )
 
