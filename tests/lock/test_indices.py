@@ -380,6 +380,5 @@ def test_line_end_behind_the_signature_is_no_input(world: World) -> None:
     before = world.lock().lock
     path = f"{world.trixie.folder}/InRelease"
     assert before.suites[0].inrelease_sha256 == digest_bytes(world.mirror.files[path])
-    for ending in (b"", b"\n\n"):
-        world.mirror.files[path] = world.mirror.files[path].rstrip() + ending
-        assert not world.lock(upgrade=True).changed
+    world.mirror.files[path] = world.mirror.files[path].rstrip()
+    assert not world.lock(upgrade=True).changed
