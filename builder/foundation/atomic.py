@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import fcntl
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -20,6 +20,8 @@ MAKE_ROOM = "free some room: `lichen clean` shows what the cache holds and what 
 
 def write_atomically(path: Path, text: str) -> None:
     """Write ``text`` beside ``path``, flush it to the disk, rename it into place.
+
+    What a killed process left beside it is taken over.
 
     Raises:
         LichenError: the disk is full or the folder cannot be written.
@@ -40,8 +42,8 @@ def written_atomically(path: Path, needed: int = 0) -> Iterator[IO[bytes]]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("wb", dir=path.parent, prefix=f".{path.name}.", delete=False) as stream:
-            temporary = Path(stream.name)
+        temporary = path.with_name(f".{path.name}.partial")
+        with _taken(temporary) as stream:
             try:
                 yield stream
                 stream.flush()
@@ -55,6 +57,19 @@ def written_atomically(path: Path, needed: int = 0) -> Iterator[IO[bytes]]:
         ours = isinstance(error.filename, str) and Path(error.filename).name.startswith(f".{path.name}.")
         # Nobody gave the temporary file's name: what is told is the one that was asked for.
         raise disk_error(OSError(error.errno, error.strerror) if ours else error, path, needed) from error
+
+
+def _taken(path: Path) -> IO[bytes]:
+    """The file ``path``, empty and locked: one process at a time writes it."""
+    while True:
+        stream = path.open("ab")
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        # Whoever held it before us has renamed or removed it.
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(path.stat(), os.fstat(stream.fileno())):
+                stream.truncate(0)
+                return stream
+        stream.close()
 
 
 def replace_folder(finished: Path, destination: Path) -> None:
@@ -89,7 +104,9 @@ def disk_error(error: OSError, path: Path, needed: int = 0) -> LichenError:
         path: what was being written, for errors that name no file themselves.
         needed: how many bytes still had to go there; 0 when nobody knows.
     """
-    where = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else path
+    # Of two files, as in a copy, the second is the one that is written.
+    named = error.filename2 or error.filename
+    where = Path(os.fsdecode(named)) if isinstance(named, str | bytes) else path
     if error.errno is None or error.errno not in NO_ROOM:
         remedy = "check the path, its owner and its permissions; LICHEN_CACHE names another folder for the cache"
         return LichenError(Problem("cannot write", str(where), error.strerror or str(error), remedy))

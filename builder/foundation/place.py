@@ -49,7 +49,7 @@ class Cache:
     """What this machine keeps between runs; everything in it can be made again.
 
     Layout: ``store/`` content-addressed files, ``components/NAME/KEY/`` built parts, ``apt/`` private apt roots,
-    ``uv/`` uv's own cache, ``workspace/`` builds under way when they are not on tmpfs.
+    ``uv/`` uv's own cache, ``wheels/`` what it is asked, ``workspace/`` builds under way when they are not on tmpfs.
     """
 
     root: Path

@@ -6,8 +6,10 @@ A :class:`Runner` is handed to whoever needs one; parsers elsewhere take the tex
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import threading
@@ -21,6 +23,12 @@ from builder.foundation.errors import LichenError, Problem
 
 GRACE_SECONDS = 10.0  # between the first SIGTERM and SIGKILL
 _AGAIN_SECONDS = 0.5  # between two SIGTERM
+# Ends when whoever started it is gone: it may have been killed before setpriv asked for that signal.
+_TIED = """
+[ "$PPID" = "$1" ] || exit 1
+shift
+exec "$@"
+"""
 
 
 @dataclass(frozen=True)
@@ -34,14 +42,21 @@ class Completed:
 
 
 class ProcessError(LichenError):
-    """A tool ended with an exit code other than zero; ``completed`` holds what it printed."""
+    """A tool ended with an exit code other than zero; ``completed`` holds what it printed.
+
+    Attributes:
+        killed: a signal ended it: what it printed tells nothing about what it was asked.
+    """
 
     def __init__(self, completed: Completed, log: Path | None = None) -> None:
         self.completed = completed
+        code = completed.returncode
+        self.killed = code < 0
+        end = f"was ended by signal {-code}" if self.killed else f"ended with exit code {code}"
         tail = (completed.stderr or completed.stdout).strip().splitlines()[-15:]
         super().__init__(
             Problem(
-                what=f"{Path(completed.argv[0]).name} ended with exit code {completed.returncode}",
+                what=f"{Path(completed.argv[0]).name} {end}",
                 where=shlex.join(completed.argv)[:400],
                 why="\n".join(tail),
                 remedy=f"the full output is in {log}" if log else "",
@@ -71,6 +86,23 @@ def _signal_group(process: subprocess.Popen[bytes] | subprocess.Popen[str], numb
         os.killpg(process.pid, number)
 
 
+def _tied(words: Sequence[str], env: Mapping[str, str] | None) -> list[str]:
+    """``words`` as a command that the kernel kills when the thread that started it ends.
+
+    Raises:
+        LichenError: the program is not installed.
+    """
+    if shutil.which(words[0], path=(os.environ if env is None else env).get("PATH")) is None:
+        error = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), words[0])
+        raise _not_installed(words[0], error) from error
+    return ["setpriv", "--pdeathsig", "KILL", "--", "/bin/sh", "-c", _TIED, "lichen", str(os.getpid()), *words]
+
+
+def _not_installed(program: str, error: FileNotFoundError) -> LichenError:
+    remedy = "run ci/setup, which installs what Lichen needs"
+    return LichenError(Problem(f"{program} is not installed", program, str(error), remedy))
+
+
 class Runner:
     """Runs processes in their own session, so that an interruption ends the whole family of them."""
 
@@ -96,7 +128,9 @@ class Runner:
         timeout: float | None = None,
         check: bool = True,
     ) -> Completed:
-        """Run ``argv`` to its end.
+        """Run ``argv`` to its end, or to ours: when we are killed, the kernel kills it too.
+
+        What it has started by itself must notice that it is gone, or live in a PID namespace with it.
 
         Args:
             env: the whole environment; the caller's own when None.
@@ -111,7 +145,7 @@ class Runner:
         with contextlib.ExitStack() as stack:
             out = stack.enter_context(log.open("ab")) if log else subprocess.PIPE
             start = out.tell() if log and not isinstance(out, int) else 0
-            process = stack.enter_context(self.started(words, cwd=cwd, env=env, stdout=out))
+            process = stack.enter_context(self.started(_tied(words, env), cwd=cwd, env=env, stdout=out))
             try:
                 stdout, stderr = process.communicate(stdin.encode() if stdin is not None else None, timeout)
             except subprocess.TimeoutExpired:
@@ -156,8 +190,7 @@ class Runner:
                 start_new_session=True,
             )
         except FileNotFoundError as error:
-            remedy = "run ci/setup, which installs what Lichen needs"
-            raise LichenError(Problem(f"{words[0]} is not installed", words[0], str(error), remedy)) from error
+            raise _not_installed(words[0], error) from error
         with self._guard:
             self._running.add(process)
         try:

@@ -292,12 +292,8 @@ class Store:
         text = make()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            new = path.with_name(f".{sha256}.{os.getpid()}.{threading.get_ident()}")
-            try:
-                new.write_bytes(f"{digest_bytes(text.encode())}\n{text}".encode())
-                new.rename(path)
-            finally:
-                new.unlink(missing_ok=True)
+            # In place: whoever reads half of it, or finds it after a kill, sees that its digest does not fit.
+            path.write_bytes(f"{digest_bytes(text.encode())}\n{text}".encode())
         except OSError as error:
             raise disk_error(error, path, len(text)) from error
         return text

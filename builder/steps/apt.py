@@ -17,7 +17,6 @@ import os
 import posixpath
 import re
 import shutil
-import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -32,6 +31,7 @@ from builder.data.toolchain import Suite
 from builder.foundation.atomic import disk_error
 from builder.foundation.errors import InputError, LichenError, Problem
 from builder.foundation.process import ProcessError, Runner
+from builder.foundation.scratch import scratch_folder
 
 KEYRINGS = tuple(Path(f"/usr/share/keyrings/debian-archive-keyring.{suffix}") for suffix in ("pgp", "gpg"))
 TIMEOUT_SECONDS = 20  # that apt waits for a silent mirror
@@ -76,6 +76,8 @@ class AptRoot:
         try:
             printed = self._get("--print-uris", "install", *packages)
         except ProcessError as error:
+            if error.killed:
+                raise
             raise self._explain(error, packages, asked_by) from error
         return self._debs(printed, use)
 
@@ -210,9 +212,7 @@ def apt_root(
     """
     keyring = _debian_keyring()
     keys = keys or {}
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=f"{architecture}-") as name:
-        root = Path(name)
+    with scratch_folder(folder) as root:
         problems: list[Problem] = []
         signed_by = _write_keys(root, suites, keyring, keys)
         chosen = dict.fromkeys((suite.archive for suite in suites), 0)
@@ -258,7 +258,7 @@ def _write_root(
 ) -> dict[str, str]:
     # Nothing of a mirror that was tried before may be taken for this one's.
     shutil.rmtree(root / "state", ignore_errors=True)
-    for part in ("etc/parts", "etc/preferences.d", "state/lists/partial", "cache/archives/partial"):
+    for part in ("etc/parts", "etc/preferences.d", "state/lists/partial", "cache/archives/partial", "tmp"):
         (root / part).mkdir(parents=True, exist_ok=True)
     (root / "state/status").touch()
     (root / "etc/sources.list").write_text(
@@ -295,7 +295,9 @@ def _write_root(
     config = root / "apt.conf"
     config.write_text("".join(f'{name} "{value}";\n' for name, value in settings.items()))
     proxies = {name: value for name in PROXIES if (value := os.environ.get(name) or os.environ.get(name.upper()))}
-    return {"APT_CONFIG": str(config), "LC_ALL": "C", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **proxies}
+    # Without TMPDIR a killed apt would leave its temporary files in the common folder.
+    own = {"APT_CONFIG": str(config), "TMPDIR": str(root / "tmp")}
+    return {**own, "LC_ALL": "C", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **proxies}
 
 
 def _write_keys(root: Path, suites: Sequence[Suite], debian: Path, keys: Mapping[str, PublicKey]) -> dict[str, Path]:
@@ -346,11 +348,13 @@ def _index(lists: Path, names: Mapping[str, str], suite: Suite, base: str) -> Su
     except (ValueError, TypeError) as error:
         why = f"E: {place} tells no date that can be read: {error}"
         raise LichenError(Problem("the suite's index has no date", suite.label, why)) from error
+    # The signature covers no line end behind itself: a mirror that loses it must not move a lock.
+    signed = data.rstrip() + b"\n"
     return SuiteIndex(
         archive=suite.archive,
         suite=suite.name,
         date=iso_date(date),
-        inrelease_sha256=hashlib.sha256(data).hexdigest(),
+        inrelease_sha256=hashlib.sha256(signed).hexdigest(),
         expired=expired,
     )
 
@@ -360,4 +364,4 @@ def _complaints(error: LichenError) -> str:
     if not isinstance(error, ProcessError):
         return "\n".join(problem.why or problem.what for problem in error.problems)
     lines = error.completed.stderr.splitlines()
-    return "\n".join(line for line in lines if line[:2] in ("E:", "W:", "  ")) or "apt gave no reason"
+    return "\n".join(line for line in lines if line[:2] in ("E:", "W:", "  ")) or error.problems[0].what

@@ -7,13 +7,11 @@ either is left behind.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,12 +44,6 @@ if [ "$size" != 0 ]; then mount -t tmpfs -o "size=$size,mode=0755" lichen "$plac
 cd "$place/tree"
 "$@" &
 wait "$!"
-"""
-# Ends when whoever started it is gone: it may have been killed before setpriv asked for that signal.
-_TIED = """
-[ "$PPID" = "$1" ] || exit 1
-shift
-exec "$@"
 """
 # Nothing of the person's environment can reach the image.
 _ENVIRONMENT = {
@@ -150,38 +142,8 @@ def memory_available(meminfo: Path = Path("/proc/meminfo")) -> int:
     return 0
 
 
-@contextlib.contextmanager
-def scratch_folder(root: Path) -> Iterator[Path]:
-    """A folder for one run below ``root``, locked while it runs; folders of runs that were killed are swept first."""
-    root.mkdir(parents=True, exist_ok=True)
-    # With the door shut nobody sweeps a folder between its making and its locking.
-    with _locked_folder(root, fcntl.LOCK_EX):
-        for left in root.glob("run-*"):
-            with contextlib.suppress(OSError), _locked_folder(left, fcntl.LOCK_EX | fcntl.LOCK_NB):
-                shutil.rmtree(left)
-        folder = Path(tempfile.mkdtemp(dir=root, prefix="run-"))
-        held = contextlib.ExitStack()
-        held.enter_context(_locked_folder(folder, fcntl.LOCK_EX))
-    with held:
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _locked_folder(folder: Path, how: int) -> Iterator[None]:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, how)
-        yield
-    finally:
-        os.close(descriptor)
-
-
 def _contained(size: int, mounts: Sequence[tuple[str, Path, str]]) -> list[str]:
-    words = ["setpriv", "--pdeathsig", "KILL", "--", "sh", "-c", _TIED, "lichen", str(os.getpid())]
-    words += ["unshare", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc", "--propagation", "private"]
+    words = ["unshare", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc", "--propagation", "private"]
     words += ["--", "sh", "-c", _ENTER, "lichen", str(_PLACE), str(size), str(len(mounts))]
     return words + [str(word) for mount in mounts for word in mount]
 

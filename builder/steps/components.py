@@ -37,8 +37,11 @@ class ComponentCache:
         return self.root / component.name / component.key
 
     def has(self, component: Component) -> bool:
-        """Whether the component is there, complete."""
-        return (self.path(component) / RECORD).is_file()
+        """Whether the component is there, complete; with a damaged record it counts as absent and is built anew."""
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            record: dict[str, Any] = json.loads((self.path(component) / RECORD).read_text())
+            return record["inputs"] == component.inputs and isinstance(record["size"], int)
+        return False
 
     def size(self, component: Component) -> int:
         """Bytes of a kept component's files, in whole blocks."""

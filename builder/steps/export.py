@@ -49,8 +49,8 @@ def export_repository(
         {deb.sha256: deb for deb in debs}.values(), key=lambda deb: (deb.name, deb.version, deb.architecture)
     )
     _require_names([(pool_name(deb), deb.sha256) for deb in unique])
-    stanzas = _all(lambda deb: _stanza(store, deb, runner), unique)
     with _replaced(destination) as folder:
+        stanzas = _all(lambda deb: _stanza(store, deb, runner, folder.parent), unique)
         (folder / "pool").mkdir()
         for deb in unique:
             link_or_copy(store.path(deb.sha256), folder / "pool" / pool_name(deb))
@@ -112,12 +112,20 @@ def _write_indices(folder: Path, suite: str, packages: Sequence[tuple[Deb, str]]
     return release
 
 
-def _stanza(store: Store, deb: Deb, runner: Runner) -> str:
+def _stanza(store: Store, deb: Deb, runner: Runner, scratch: Path) -> str:
     """The package's paragraph of ``Packages``, ending in a newline."""
     path = store.verified(deb.sha256, deb.size)
+    # dpkg-deb unpacks to a temporary folder, which it leaves behind when it is killed.
+    environment = {"PATH": os.environ.get("PATH", os.defpath), "TMPDIR": str(scratch)}
+
+    def control_file() -> str:
+        return runner.run(["dpkg-deb", "-f", path], env=environment).stdout
+
     try:
-        control = store.derived("control", deb.sha256, lambda: runner.run(["dpkg-deb", "-f", path]).stdout).strip()
+        control = store.derived("control", deb.sha256, control_file).strip()
     except ProcessError as error:
+        if error.killed:
+            raise
         why = error.completed.stderr.strip()
         remedy = "the lock names a file that is no package: lock anew with `lichen lock PROFILE --upgrade`"
         raise LichenError(

@@ -11,7 +11,6 @@ import errno
 import os
 import re
 import sys
-import tempfile
 import tomllib
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -29,6 +28,7 @@ from builder.data.lock import Wheel
 from builder.foundation.atomic import disk_error
 from builder.foundation.errors import InputError, LichenError, Problem
 from builder.foundation.process import ProcessError, Runner
+from builder.foundation.scratch import scratch_folder
 from builder.foundation.transport import Limits, PassingError, RefusedError, connect, get
 
 _PYLOCK = ("--format", "pylock.toml", "--output-file", "pylock.toml")
@@ -104,8 +104,8 @@ def resolve_wheels(
     """
     if not requirements:
         return []
-    with tempfile.TemporaryDirectory(prefix="lichen-wheels-") as name:
-        folder = Path(name)
+    # Beside uv's cache: uv refuses to work inside of it.
+    with scratch_folder(source.cache.with_name("wheels")) as folder:
         versions = {canonicalize_name(k): f"{upstream_version(v, k)}+{LOCAL}" for k, v in provided.items()}
         for distribution, version in versions.items():
             _empty_wheel(folder, distribution, version)
@@ -120,6 +120,8 @@ def resolve_wheels(
                 asked = [*_command(folder, target, source), *_ORIGINS]
                 printed = runner.run(asked, cwd=folder, env=environment).stdout
         except ProcessError as error:
+            if error.killed:
+                raise
             raise _explain(error.completed.stderr.strip(), target, source, asked_by or {}) from error
         document = tomllib.loads((folder / "pylock.toml").read_text())
     entries = [entry for entry in document["packages"] if entry["version"].partition("+")[2] != LOCAL]

@@ -20,10 +20,11 @@ from builder.foundation.errors import InputError, LichenError, Problem
 from builder.foundation.inuse import shared
 from builder.foundation.making import alone, sweep
 from builder.foundation.progress import step
+from builder.foundation.scratch import scratch_folder
 from builder.foundation.store import Store
 from builder.foundation.toolbox import Toolbox
 from builder.foundation.workbench import Workbench
-from builder.steps.assemble import Assembler, scratch_folder
+from builder.steps.assemble import Assembler
 from builder.steps.components import ComponentCache
 from builder.steps.export import export_repository, export_wheels
 from builder.steps.finish import Papers, finish_image, require_installed

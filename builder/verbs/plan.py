@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from builder.data.lock import Lock, Use
-from builder.data.manifest import read_manifest
+from builder.data.manifest import Manifest, read_manifest
 from builder.data.plan import Component, Plan
 from builder.data.recipe import Recipe
-from builder.foundation.digest import digest_value
+from builder.foundation.digest import digest_file, digest_value
 from builder.foundation.errors import InputError
 from builder.foundation.place import Project
 from builder.foundation.workbench import Workbench
@@ -85,11 +86,23 @@ def _moved(old: Mapping[str, str] | None, new: Mapping[str, str]) -> Iterator[st
 
 
 def _built_image(project: Project, lock: Lock) -> str | None:
-    """Key of the finished image for this lock, or None when there is none or a file of it is gone."""
+    """Key of the finished image for this lock, or None when there is none or it is not whole.
+
+    Disks are large: their sizes are looked at. All other files are hashed.
+    """
     folder = project.image(lock.profile, lock.architecture, lock.digest)
     try:
         manifest = read_manifest(folder / "manifest.json")
         whole = all((folder / name).stat().st_size == item.size for name, item in manifest.artefacts.items())
-    except (InputError, OSError):
+        whole = whole and _sums_hold(folder, manifest)
+    except (InputError, OSError, ValueError):
         return None
     return manifest.image if whole else None
+
+
+def _sums_hold(folder: Path, manifest: Manifest) -> bool:
+    """Whether ``SHA256SUMS`` says of the disks what the manifest says, and of every other file what its bytes are."""
+    sums = dict(line.split("  ")[::-1] for line in (folder / "SHA256SUMS").read_text().splitlines())
+    known = {name: item.sha256 for name, item in manifest.artefacts.items()}
+    others = {name: digest_file(folder / name) for name in sums.keys() - known.keys()}
+    return "manifest.json" in sums and sums == {**known, **others}

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import signal
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
 
+from builder.data.plan import Component
 from builder.foundation import atomic
-from builder.foundation.atomic import replace_folder
+from builder.foundation.atomic import disk_error, replace_folder, write_atomically
 from builder.foundation.errors import InterruptError
 from builder.foundation.making import alone, made_anew, sweep
-from builder.foundation.process import Runner
-from builder.steps.assemble import scratch_folder
+from builder.foundation.process import ProcessError, Runner
+from builder.foundation.scratch import scratch_folder
+from builder.steps.components import RECORD, ComponentCache
 from tests.build.bench import wait_until
 
 SPAWN = multiprocessing.get_context("spawn")  # the parent has threads: forking it is not safe
@@ -46,6 +50,15 @@ def enter_scratch(root: Path, rounds: int) -> None:
         with scratch_folder(root) as folder:
             (folder / "file").write_text("x")
             assert (folder / "file").read_text() == "x"
+
+
+def write_and_hang(path: Path) -> None:
+    os.fsync = lambda fd: time.sleep(300)
+    write_atomically(path, "half")
+
+
+def run_and_hang(folder: Path) -> None:
+    Runner().run(["sh", "-c", "echo $$ > pid; exec sleep 300"], cwd=folder)
 
 
 def started(target: object, *arguments: object) -> BaseProcess:
@@ -196,3 +209,78 @@ def test_stubborn_process_is_killed_when_told_twice(tmp_path: Path) -> None:
     thread.join()
     assert not Path("/proc", (tmp_path / "pid").read_text().strip()).exists()
     assert sys.exc_info() == (None, None, None)
+
+
+def test_processes_of_a_killed_run_are_killed(tmp_path: Path) -> None:
+    """Such as dpkg-deb, which would go on to fill a folder that the next run has swept and makes anew."""
+    process = started(run_and_hang, tmp_path)
+    wait_until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
+    tool = Path("/proc", (tmp_path / "pid").read_text().strip())
+    assert tool.exists()
+    process.kill()
+    process.join()
+    wait_until(lambda: not tool.exists())
+
+
+def test_program_that_somebody_kills_is_told_as_such() -> None:
+    with pytest.raises(ProcessError) as caught:
+        Runner().run(["sh", "-c", "kill -KILL $$"])
+    assert caught.value.problems[0].what == "sh was ended by signal 9"
+
+
+def test_half_written_file_of_a_killed_process_is_taken_over(tmp_path: Path) -> None:
+    path = tmp_path / "lock.json"
+    write_atomically(path, "old")
+    process = started(write_and_hang, path)
+    half = tmp_path / ".lock.json.partial"
+    wait_until(lambda: half.exists() and half.read_text())
+    process.kill()
+    process.join()
+    assert path.read_text() == "old"
+    write_atomically(path, "new")
+    assert path.read_text() == "new"
+    assert path.stat().st_mode & 0o777 == 0o644
+    assert names(tmp_path) == {"lock.json"}
+
+
+def test_one_file_is_written_by_many(tmp_path: Path) -> None:
+    path = tmp_path / "lock.json"
+    texts = {str(number) * 100_000 for number in range(4)}
+
+    def write(text: str) -> None:
+        for _ in range(20):
+            write_atomically(path, text)
+            assert path.read_text() in texts
+
+    with ThreadPoolExecutor() as pool:
+        for done in [pool.submit(write, text) for text in texts]:
+            done.result()
+    assert names(tmp_path) == {"lock.json"}
+
+
+def test_full_disk_is_the_one_that_is_written(tmp_path: Path) -> None:
+    """A copy names two files; the first one is only read."""
+    error = OSError(errno.ENOSPC, "full", str(tmp_path / "source"), None, str(tmp_path / "target"))
+    [problem] = disk_error(error, tmp_path).problems
+    assert (problem.what, problem.where) == ("the disk is full", str(tmp_path / "target"))
+
+
+@pytest.mark.parametrize("record", ["{", '{"inputs": {"a": "2"}, "size": 1}', '{"inputs": {"a": "1"}}', "\x00"])
+def test_component_with_a_damaged_record_is_built_anew(tmp_path: Path, record: str) -> None:
+    kept, component = ComponentCache(tmp_path), Component(name="part", inputs={"a": "1"})
+    made: list[Path] = []
+
+    def make(folder: Path) -> None:
+        made.append(folder)
+        (folder / "file").write_text("whole")
+
+    path = kept.provide(component, "small", make)
+    assert kept.provide(component, "small", make) == path
+    assert len(made) == 1
+    (path / RECORD).write_text(record)
+    assert not kept.has(component)
+    kept.provide(component, "small", make)
+    assert len(made) == 2
+    assert kept.has(component)
+    assert (path / "file").read_text() == "whole"
+    assert kept.size(component) > 0

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from builder.data.lock import Deb, Lock, Use, Wheel
+from builder.data.manifest import Artefact, Manifest
+from builder.foundation.digest import digest_bytes
 from builder.steps.profiles import load_buildable
 from builder.verbs.plan import image_components, plan_image
 from tests.profiles.sample import Sample
@@ -155,3 +157,65 @@ def test_plan_of_an_empty_cache(sample: Sample) -> None:
     }
     # Planning changes nothing on disk.
     assert not (sample.root / "cache").exists()
+
+
+def finished(sample: Sample) -> Path:
+    """An image folder as a build leaves it."""
+    folder = sample.project.image("small", "amd64", LOCK.digest)
+    folder.mkdir(parents=True)
+    (folder / "image.raw").write_text("disk")
+    image = keys(sample)["image"]
+    manifest = Manifest(
+        profile="small",
+        architecture="amd64",
+        hostname="small",
+        lock=LOCK.digest,
+        image=image,
+        source_date_epoch=1,
+        overlays=(),
+        options={},
+        ports=(),
+        root_filesystem="ext4",
+        kernel="",
+        tools={},
+        packages=(),
+        wheels=(),
+        artefacts={"image.raw": Artefact(size=4, sha256=digest_bytes(b"disk"))},
+    )
+    (folder / "manifest.json").write_text(manifest.text())
+    sums = {"image.raw": digest_bytes(b"disk"), "manifest.json": digest_bytes(manifest.text().encode())}
+    (folder / "SHA256SUMS").write_text("".join(f"{digest}  {name}\n" for name, digest in sums.items()))
+    return folder
+
+
+def cached(sample: Sample) -> bool:
+    plan = plan_image(sample.workbench(), load_buildable(sample.project, "small"), LOCK)
+    return plan.component("image").cached
+
+
+def test_finished_image_is_kept(sample: Sample) -> None:
+    assert not cached(sample)
+    finished(sample)
+    assert cached(sample)
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("image.raw", "disk", "dis"),
+        ("manifest.json", '"hostname": "small"', '"hostname": "smell"'),
+        ("manifest.json", "{", ""),
+        ("SHA256SUMS", "image.raw", "image.rau"),
+        ("SHA256SUMS", digest_bytes(b"disk")[:9], "000000000"),
+        ("SHA256SUMS", "  manifest.json", ""),
+        ("SHA256SUMS", "", None),
+    ],
+)
+def test_damaged_image_folder_is_no_finished_image(sample: Sample, file: str, old: str, new: str | None) -> None:
+    path = finished(sample) / file
+    if new is None:
+        path.unlink()
+    else:
+        assert old in path.read_text()
+        path.write_text(path.read_text().replace(old, new, 1))
+    assert not cached(sample)

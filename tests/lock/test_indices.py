@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from builder.foundation.digest import digest_bytes
 from builder.foundation.errors import InputError, LichenError, Problem
 from builder.foundation.process import Runner
 from builder.steps.mirrors import debian_mirrors
@@ -372,3 +373,12 @@ class TestDates:
         assert problem.remedy.startswith("set this machine's clock, or name another mirror")
         world.trixie.date = datetime.now(UTC) - timedelta(hours=1)
         world.mended()
+
+
+def test_line_end_behind_the_signature_is_no_input(world: World) -> None:
+    """A mirror can lose it, and apt does not mind: the signature still holds."""
+    before = world.lock().lock
+    path = f"{world.trixie.folder}/InRelease"
+    assert before.suites[0].inrelease_sha256 == digest_bytes(world.mirror.files[path])
+    world.mirror.files[path] = world.mirror.files[path].rstrip()
+    assert not world.lock(upgrade=True).changed

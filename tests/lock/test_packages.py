@@ -124,8 +124,8 @@ def test_missing_package_of_our_own_is_no_fault_of_the_profile(world: World) -> 
 
 
 def test_missing_apt_is_told_as_such(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    started = Runner.started
-    monkeypatch.setattr(Runner, "started", lambda self, argv, **kept: started(self, [f"no-{argv[0]}"], **kept))
+    run = Runner.run
+    monkeypatch.setattr(Runner, "run", lambda self, argv, **kept: run(self, [f"no-{argv[0]}"], **kept))
     with pytest.raises(LichenError) as caught:
         world.lock()
     assert caught.value.problems[0].what == "no-apt-get is not installed"

@@ -9,13 +9,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from builder.foundation.errors import LichenError
+from builder.foundation.process import Completed, ProcessError, Runner
 from builder.foundation.workbench import Workbench
 from builder.steps import apt
 from builder.verbs.lock import lock
@@ -120,6 +122,24 @@ def test_killed_while_writing_leaves_the_old_lock(world: World, monkeypatch: pyt
             world.lock()
     assert world.left() == ["small.amd64.json"]
     assert world.path.read_text() == OLD
+    world.mended()
+
+
+@pytest.mark.parametrize("tool", ["apt-get", "uv"])
+def test_killed_tool_is_no_bad_input(world: World, monkeypatch: pytest.MonkeyPatch, tool: str) -> None:
+    """A machine short of memory may kill it: nothing is wrong with the packages or requirements then."""
+    run = Runner.run
+
+    def killed(self: Runner, argv: Sequence[str | Path], **kept: Any) -> Completed:
+        asked = Path(argv[0]).name == tool and ("install" in argv or "compile" in argv)
+        return run(self, ["sh", "-c", "kill -KILL $$"] if asked else argv, **kept)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Runner, "run", killed)
+        with pytest.raises(LichenError) as caught:
+            world.lock()
+    assert type(caught.value) is ProcessError
+    assert caught.value.problems[0].what == "sh was ended by signal 9"
     world.mended()
 
 

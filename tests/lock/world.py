@@ -146,7 +146,7 @@ class World:
         accept_expired: frozenset[str] = frozenset(),
         without: frozenset[str] = frozenset(),
     ) -> verb.LockOutcome:
-        """Lock the profile; nothing but its lock file may be left."""
+        """Lock the profile; nothing but its lock file may be left, and what a killed one left is swept."""
         before = self.left()
         try:
             outcome = verb.lock(
@@ -160,12 +160,13 @@ class World:
         except LichenError:
             assert self.left() == before
             raise
-        assert self.left() == sorted({*before, outcome.path.name})
+        kept = {name for name in before if not name.startswith("run-")}
+        assert self.left() == sorted({*kept, outcome.path.name})
         return outcome
 
     def left(self) -> list[str]:
         """Names of what locking left behind: locks, private apt roots, temporary files."""
-        folders = (self.sample.project.locks, self.cache.apt, self.scratch)
+        folders = (self.sample.project.locks, self.cache.apt, self.cache.root / "wheels", self.scratch)
         return sorted(path.name for folder in folders if folder.exists() for path in folder.iterdir())
 
     def fails(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from pathlib import Path
 
 import pytest
@@ -229,3 +230,27 @@ def test_wheels(store: Store, tmp_path: Path) -> None:
     assert (tmp_path / "wheels" / wheel.filename).read_bytes() == content
     with pytest.raises(MissingObjectError):
         store.verified("0" * 64, 1)
+
+
+def test_killed_dpkg_deb_leaves_nothing(
+    store: Store, debs: list[Deb], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It unpacks to a temporary folder and removes that only when it ends by itself."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    fake = tools / "dpkg-deb"
+    fake.write_text("#!/bin/sh\nmktemp -d\nkill -KILL $$\n")
+    fake.chmod(0o755)
+    common = tmp_path / "common"
+    common.mkdir()
+    monkeypatch.setenv("TMPDIR", str(common))
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+        with pytest.raises(LichenError) as caught:
+            export(store, debs, tmp_path / "exported")
+    # Nothing is wrong with the package.
+    assert {problem.what for problem in caught.value.problems} == {"dpkg-deb was ended by signal 9"}
+    assert list(common.iterdir()) == []
+    assert not (tmp_path / "exported").exists()
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+    export(store, debs, tmp_path / "exported")

@@ -121,9 +121,12 @@ def test_derived_text_is_made_once_and_again_when_damaged(store: Store) -> None:
     assert store.derived("control", SHA256, make) == store.derived("control", SHA256, make) == "a\nstanza\n"
     assert len(made) == 1
     path = store.root / "derived/control" / SHA256
-    path.write_bytes(path.read_bytes().replace(b"stanza", b"stanzb"))
-    assert store.derived("control", SHA256, make) == "a\nstanza\n"
-    assert len(made) == 2
+    whole = path.read_bytes()
+    for count, damaged in enumerate((whole.replace(b"stanza", b"stanzb"), whole[:-3], whole[:9], b""), start=2):
+        path.write_bytes(damaged)
+        assert store.derived("control", SHA256, make) == "a\nstanza\n"
+        assert len(made) == count
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_store_that_cannot_be_written(tmp_path: Path) -> None:
