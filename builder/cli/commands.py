@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from builder import __version__
-from builder.cli import guests, session
+from builder.cli import guests, session, verifying
 from builder.cli.arguments import ArchitectureName, OptionalProfileName, ProfileName, SchemaKind
 from builder.cli.output import emit_json, say, table, tell
 from builder.cli.session import Session
@@ -208,6 +208,7 @@ def build(context: typer.Context, profile: ProfileName, architecture: Architectu
 
 app.command()(guests.boot)
 app.command("test")(guests.run_tests)
+app.command()(verifying.verify)
 
 
 @app.command()
