@@ -7,8 +7,10 @@ kernel ends every process on it and forgets its mounts; its files lie below a sc
 from __future__ import annotations
 
 import os
+import pwd
 import random
 import shutil
+import socket
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -85,6 +87,38 @@ class Host:
     def disk(self) -> Path:
         """The file that holds the cache when the variation wants a file system of its own for it."""
         return self.root / "cache.ext4"
+
+    def facts(self, moment: float) -> dict[str, str]:
+        """What a build may leak of this host; ``moment`` is when it ran by the true clock, seconds since 1970."""
+        variation, here = self.variation, facts_here(self.project, moment)
+        found = {
+            "path": str(self.root),
+            "user": variation.user,
+            "home": str(self.home),
+            "hostname": variation.host,
+            "locale": variation.locale,
+            "timezone": variation.time_zone,
+            "clock": str(round(moment + variation.circumstances.clock)),
+            "cpus": str(variation.processors) if variation.processors else None,
+            "jobs": str(variation.circumstances.jobs) if variation.circumstances.jobs else None,
+        }
+        return here | {name: text for name, text in found.items() if text is not None}
+
+
+def facts_here(project: Project, moment: float) -> dict[str, str]:
+    """The same of this machine."""
+    zone = Path("/etc/timezone")
+    return {
+        "path": str(project.root),
+        "user": pwd.getpwuid(os.getuid()).pw_name,
+        "home": str(Path.home()),
+        "hostname": socket.gethostname(),
+        "locale": os.environ.get("LC_ALL") or os.environ.get("LANG") or "C",
+        "timezone": os.environ.get("TZ") or (zone.read_text().strip() if zone.is_file() else "UTC"),
+        "clock": str(round(moment)),
+        "cpus": str(len(os.sched_getaffinity(0))),
+        "jobs": "all",
+    }
 
 
 def lay_out(variation: Variation, scratch: Path, project: Project, cache: Cache, files: Mapping[str, int]) -> Host:

@@ -21,7 +21,7 @@ from builder.foundation.toolbox import Toolbox
 from builder.foundation.workbench import Workbench
 from builder.steps.assemble import scratch_folder
 from builder.steps.compare import compare_images
-from builder.steps.elsewhere import Host, lay_out, possible, run
+from builder.steps.elsewhere import Host, facts_here, lay_out, possible, run
 from builder.steps.fetch import fetch
 from builder.steps.profiles import load_buildable
 from builder.steps.published import look_at
@@ -159,7 +159,7 @@ class _Work:
             # The image is all that is wanted of it: room for taking both apart.
             shutil.rmtree(host.cache.root, ignore_errors=True)
             with step(self.workbench.progress, f"{title}: comparison"):
-                compared, differences = self._compare(Path(built.text), scratch, conditions)
+                compared, differences = self._compare(Path(built.text), host, scratch)
             rebuilt = Rebuild(
                 number=index,
                 conditions=conditions,
@@ -208,11 +208,11 @@ class _Work:
         parts = [{key: text.replace(str(log), str(kept)) for key, text in item.items()} for item in event.problems]
         return [head, *(Problem(**part) for part in parts)]
 
-    def _compare(
-        self, folder: Path, scratch: Path, conditions: dict[str, str]
-    ) -> tuple[tuple[Compared, ...], tuple[Difference, ...]]:
-        runner = self.workbench.runner
-        return compare_images(self.image, folder, self.toolbox, runner, scratch, conditions=conditions)
+    def _compare(self, folder: Path, host: Host, scratch: Path) -> tuple[tuple[Compared, ...], tuple[Difference, ...]]:
+        first, second = (path.stat().st_mtime for path in (self.image, folder))
+        facts = (facts_here(self.workbench.project, first), host.facts(second))
+        with tempfile.TemporaryDirectory(dir=scratch) as work:
+            return compare_images(self.image, folder, self.toolbox, self.workbench.runner, Path(work), conditions=facts)
 
     def _keep(self, folder: Path) -> None:
         try:

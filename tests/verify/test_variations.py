@@ -9,7 +9,7 @@ from builder.data.variation import USUAL, Variation, variations
 
 # What `lichen verify` promises to vary.
 ASPECTS = {
-    *("path", "user", "host name", "umask", "locale", "time zone", "processors", "jobs", "workspace", "file order"),
+    *("path", "user", "hostname", "umask", "locale", "timezone", "cpus", "jobs", "workspace", "file order"),
     "environment",
 }
 

@@ -19,7 +19,7 @@ def compare_images(
     scratch: Path,
     *,
     strip_signatures: bool = False,
-    conditions: Mapping[str, str] | None = None,
+    conditions: tuple[Mapping[str, str], Mapping[str, str]] = ({}, {}),
 ) -> tuple[tuple[Compared, ...], tuple[Difference, ...]]:
     """Every file of either folder but the log."""
     del toolbox, runner, scratch, strip_signatures, conditions
