@@ -75,8 +75,8 @@ def test_reach(bench: MakeBench, built: Built, tmp_path: Path, monkeypatch: pyte
     for place in ("finalize", "chroot"):
         (seconds,) = re.findall(rf"{place}: ([0-9]+)", log)
         assert 0 <= int(seconds) - before - DAYS * 86400 < 3600, place
-    print(sorted(watch.shifted), sorted(watch.true))
-    assert {"apt-get", "dpkg", "systemd-repart", "ukify"} <= watch.shifted
+    # python3 is ukify, mke2fs and mkfs.fat are what repart calls; mkosi itself runs on the host's Python.
+    assert {"apt-get", "dpkg", "python3", "systemd-repart"} <= watch.shifted, sorted(watch.shifted)
     assert LIBRARY not in log
     # It got into nothing.
     assert (image / "SHA256SUMS").read_text() == built.sums
