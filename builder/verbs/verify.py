@@ -104,10 +104,13 @@ def verify_against(workbench: Workbench, place: str, name: str, architecture: st
         seconds = round(time.monotonic() - begin, 1)
         toolbox = provide_toolbox(workbench, name, lock.architecture)
         with scratch_folder(workbench.cache.workspace) as scratch:
-            theirs_folder = published.fetched(scratch, workbench.progress)
-            with tempfile.TemporaryDirectory(dir=scratch) as work, step(workbench.progress, "comparison"):
+            arrived, work = scratch / "published", scratch / "work"
+            for folder in (arrived, work):
+                folder.mkdir()
+            other = published.fetched(arrived, workbench.progress)
+            with step(workbench.progress, "comparison"):
                 compared, differences = compare_images(
-                    image, theirs_folder, toolbox, workbench.runner, Path(work), strip_signatures=True
+                    image, other, toolbox, workbench.runner, work, strip_signatures=True
                 )
     conditions = {"published": place}
     rebuild = Rebuild(number=1, conditions=conditions, seconds=seconds, compared=compared, differences=differences)
@@ -238,5 +241,5 @@ def _clock(wanted: int, seen: int | None) -> dict[str, str]:
     if not wanted:
         return {}
     if seen is None or abs(seen - wanted) > _DAY:
-        return {"clock": "true: nothing could shift it here"}
+        return {"clock": "true, or its shift left no trace"}
     return {"clock": f"{wanted / _DAY:+.1f} days for {CLOCK_REACHES}; true for {CLOCK_MISSES}"}

@@ -142,7 +142,7 @@ def test_killed_and_interrupted(bench: MakeBench, built: Built, tmp_path: Path) 
     told: list[str] = []
     for number in (signal.SIGKILL, signal.SIGINT, signal.SIGTERM):
         process = subprocess.Popen(
-            [sys.executable, "-m", "builder.cli.main", *arguments(made)],
+            [sys.executable, "-m", "builder.cli.main", *arguments(made, "--seed", "1")],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -156,7 +156,7 @@ def test_killed_and_interrupted(bench: MakeBench, built: Built, tmp_path: Path) 
         if number == signal.SIGKILL:
             assert process.returncode == -signal.SIGKILL
             (run,) = made.cache.workspace.glob("run-*")
-            for log in run.glob("**/*.log"):
+            for log in run.glob(f"{variations(1, 1)[0].path}/project/out/*.log"):
                 log.unlink()
         else:
             assert process.returncode == EXIT_INTERRUPTED
@@ -172,7 +172,7 @@ def test_killed_and_interrupted(bench: MakeBench, built: Built, tmp_path: Path) 
 
 
 def unpacking(made: Bench) -> bool:
-    logs = made.cache.workspace.glob("run-*/**/project/out/*.log")
+    logs = made.cache.workspace.glob(f"run-*/{variations(1, 1)[0].path}/project/out/*.log")
     return any("Unpacking" in log.read_text(errors="replace") for log in logs)
 
 
