@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from builder import __version__
-from builder.cli import diffing, fetching, guests, inspecting, reporting, session, signing
+from builder.cli import diffing, fetching, guests, inspecting, reporting, session, signing, verifying
 from builder.cli.arguments import ArchitectureName, OptionalProfileName, ProfileName, SchemaKind
 from builder.cli.output import emit_json, say, table, tell
 from builder.cli.session import Session
@@ -221,6 +221,7 @@ app.command()(inspecting.inspect)
 app.command()(reporting.report)
 app.command("test")(guests.run_tests)
 app.command()(diffing.diff)
+app.command()(verifying.verify)
 
 
 @app.command()

@@ -50,7 +50,8 @@ MKOSI_PACKAGE = "mkosi"
 # The machine that builds: tools run natively, whatever the architecture of the image.
 BUILD_ARCHITECTURE: Architecture = "amd64"
 
-# What mkosi calls inside the tools tree (its manual, section ToolsTree=), and QEMU with its firmware for tests.
+# What mkosi calls inside the tools tree (its manual, section ToolsTree=), QEMU with its firmware for tests, and the
+# other clock of `lichen verify`.
 TOOLS_PACKAGES = (
     "apt",
     "apt-utils",
@@ -65,6 +66,7 @@ TOOLS_PACKAGES = (
     "kmod",
     "libarchive-tools",
     "libcryptsetup12",
+    "libfaketime",
     "libfdisk1",
     "libseccomp2",
     "libtss2-dev",

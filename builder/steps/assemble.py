@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from builder.data.variation import USUAL, Circumstances
 from builder.foundation.errors import LichenError, Problem
 from builder.foundation.process import ProcessError, Runner
 from builder.foundation.progress import Progress
@@ -57,6 +58,8 @@ _ENVIRONMENT = {
 _FULL = ("No space left on device", "disk is full", "Disk full", "ENOSPC")
 _SMALL_ROOT = ("in ext2 filesystem while", "Could not allocate inode")  # mke2fs, out of blocks or inodes
 _RESERVE = 1 << 30  # bytes of memory left to everything else
+# In the tools tree: shifts the clock for whatever is started with it.
+_CLOCK = "usr/lib/*/faketime/libfaketimeMT.so.1"
 
 
 @dataclass(frozen=True)
@@ -66,12 +69,14 @@ class Assembler:
     Attributes:
         mkosi: folder that holds the ``mkosi`` Python package.
         scratch: folder on disk for trees and workspaces under way.
+        circumstances: what to make mkosi believe about this machine.
     """
 
     runner: Runner
     progress: Progress
     mkosi: Path
     scratch: Path
+    circumstances: Circumstances = USUAL
 
     def build(
         self, tree: Path, output: Path, *, needed: int, tools: Path | None, binds: Mapping[str, Path], log: Path
@@ -99,7 +104,7 @@ class Assembler:
             command += ["--directory", str(_PLACE / "tree"), "--output-directory", str(_PLACE / "output"), "--force"]
             command += ["--workspace-directory", str(_PLACE / "workspace")]
             if tools:
-                command += ["--tools-tree", str(_PLACE / "tools")]
+                command += ["--tools-tree", str(_PLACE / "tools"), *_shifted(self.circumstances.clock, tools)]
             try:
                 self.runner.run([*command, "build"], cwd=self.scratch, env=_ENVIRONMENT, log=log)
             except ProcessError as error:
@@ -120,7 +125,7 @@ class Assembler:
 
     def _tmpfs_size(self, name: str, needed: int, scratch: Path) -> int:
         """Bytes of tmpfs for a workspace, or 0 when it must lie on disk."""
-        available = memory_available()
+        available = 0 if self.circumstances.workspace == "disk" else memory_available()
         if needed + _RESERVE <= available:
             return needed
         free = shutil.disk_usage(scratch).free
@@ -140,6 +145,28 @@ def memory_available(meminfo: Path = Path("/proc/meminfo")) -> int:
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024
     return 0
+
+
+def _shifted(clock: int, tools: Path) -> list[str]:
+    """Options that let everything mkosi starts see the clock ``clock`` seconds ahead.
+
+    That is apt, dpkg and packages' scripts, finalize scripts, repart with mkfs, ukify; not mkosi itself, and not the
+    times that the kernel gives to files. The library is found through the first process of the namespace, whose root
+    every chroot of a build reaches by /proc: nothing is laid into a tree. Programs do without it where it is not.
+    """
+    found = sorted(tools.glob(_CLOCK))
+    if not clock or not found:
+        return []
+    library = _PLACE / "tools" / found[0].relative_to(tools)
+    settings = {
+        "LD_PRELOAD": f"/proc/1/root{library}",
+        "FAKETIME": f"{clock:+d}",
+        # Files keep their times, clamped ones above all; nobody waits longer or shorter.
+        "NO_FAKE_STAT": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "FAKETIME_DISABLE_SHM": "1",
+    }
+    return [word for name, value in settings.items() for word in ("--environment", f"{name}={value}")]
 
 
 def _contained(size: int, mounts: Sequence[tuple[str, Path, str]]) -> list[str]:

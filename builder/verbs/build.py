@@ -10,11 +10,12 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from builder.data.lock import Deb, Lock, LockedFile, Use, Wheel
+from builder.data.lock import Deb, Lock, LockedFile, LockedModel, Use, Wheel
 from builder.data.manifest import Manifest, read_manifest
 from builder.data.model import size_in_bytes
 from builder.data.plan import Component, Plan
 from builder.data.recipe import Recipe
+from builder.data.variation import USUAL, Circumstances
 from builder.foundation.atomic import disk_error
 from builder.foundation.errors import InputError, LichenError, Problem
 from builder.foundation.inuse import shared
@@ -58,8 +59,13 @@ class BuiltImage:
     seconds: dict[str, float]
 
 
-def build(workbench: Workbench, name: str, architecture: str | None = None) -> BuiltImage:
+def build(
+    workbench: Workbench, name: str, architecture: str | None = None, circumstances: Circumstances = USUAL
+) -> BuiltImage:
     """Build the image of a profile, or find it built.
+
+    Args:
+        circumstances: what to believe about this machine; ``lichen verify`` varies them.
 
     Raises:
         InputError: the profile is wrong, or its lock is missing or stale.
@@ -68,7 +74,7 @@ def build(workbench: Workbench, name: str, architecture: str | None = None) -> B
     recipe, lock = _recipe_and_lock(workbench, name, architecture)
     folder = workbench.project.image(lock.profile, lock.architecture, lock.digest)
     if not plan_image(workbench, recipe, lock).component("image").cached:
-        with _under_way(workbench, recipe, lock) as work:
+        with _under_way(workbench, recipe, lock, circumstances) as work:
             # Another process may have built it while we waited for our turn.
             if not work.plan.component("image").cached:
                 work.components()
@@ -127,7 +133,9 @@ def _kept_toolbox(workbench: Workbench, recipe: Recipe, lock: Lock) -> Toolbox |
 
 
 @contextlib.contextmanager
-def _under_way(workbench: Workbench, recipe: Recipe, lock: Lock) -> Iterator[_Build]:
+def _under_way(
+    workbench: Workbench, recipe: Recipe, lock: Lock, circumstances: Circumstances = USUAL
+) -> Iterator[_Build]:
     """A build that has its image's folder for itself, and a log beside it that stays when the build fails."""
     folder = workbench.project.image(lock.profile, lock.architecture, lock.digest)
     log = folder.with_name(f"{folder.name}.log")
@@ -142,7 +150,8 @@ def _under_way(workbench: Workbench, recipe: Recipe, lock: Lock) -> Iterator[_Bu
             with scratch_folder(workbench.cache.workspace) as scratch:
                 log.write_bytes(b"")
                 try:
-                    yield _Build(workbench, recipe, lock, plan_image(workbench, recipe, lock), scratch, log)
+                    plan = plan_image(workbench, recipe, lock)
+                    yield _Build(workbench, recipe, lock, plan, scratch, log, circumstances)
                 except LichenError:
                     failed = log.stat().st_size > 0
                     raise
@@ -168,6 +177,7 @@ class _Build:
     plan: Plan
     scratch: Path
     log: Path
+    circumstances: Circumstances = USUAL
     seconds: dict[str, float] = field(default_factory=dict)
     stopped: threading.Event = field(default_factory=threading.Event)
 
@@ -193,7 +203,7 @@ class _Build:
         def task(name: str) -> Callable[[], Path]:
             return lambda: self._provide(name, lambda folder: self._part(name, folder, box))
 
-        _together([task(name) for name in names], self._stop)
+        _together([task(name) for name in names], self._stop, self.circumstances.jobs)
 
     def _stop(self) -> None:
         self.stopped.set()
@@ -249,7 +259,8 @@ class _Build:
         if parts:
             needed += _COPIES * sum(self.kept.size(self._component(part)) for part in parts)
             needed += size_in_bytes(self.recipe.profile.image.root_size)
-        assembler = Assembler(self.workbench.runner, self.workbench.progress, mkosi, self.scratch)
+        bench = self.workbench
+        assembler = Assembler(bench.runner, bench.progress, mkosi, self.scratch, self.circumstances)
         binds = {inside: self._path(part) / inside for part, inside in parts.items()}
         assembler.build(tree, output, needed=needed, tools=tools, binds=binds, log=self.log)
 
@@ -304,9 +315,9 @@ def _takes(file: LockedFile) -> int:
     return _COPIES if isinstance(file, LockedModel) else _UNPACKED
 
 
-def _together(tasks: Sequence[Callable[[], object]], stop: Callable[[], None]) -> None:
-    """Run all tasks beside one another; when one fails or we are interrupted, stop the others and wait for them."""
-    with ThreadPoolExecutor(max(1, len(tasks))) as pool:
+def _together(tasks: Sequence[Callable[[], object]], stop: Callable[[], None], jobs: int | None = None) -> None:
+    """Run all tasks beside one another, or ``jobs`` at once; when one fails or we are interrupted, stop the others."""
+    with ThreadPoolExecutor(max(1, jobs or len(tasks))) as pool:
         futures: list[Future[object]] = [pool.submit(task) for task in tasks]
         try:
             done, _ = wait(futures, return_when=FIRST_EXCEPTION)

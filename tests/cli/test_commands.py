@@ -34,6 +34,7 @@ COMMANDS = (
     "inspect",
     "diff",
     "report",
+    "verify",
 )
 
 
