@@ -34,6 +34,7 @@ from builder.steps.render import component_tree, write_tree
 from builder.verbs.fetch import bring
 from builder.verbs.lock import current_lock
 from builder.verbs.plan import plan_image
+from builder.verbs.report import refresh_report
 
 MKOSI_PACKAGE = "usr/lib/python3/dist-packages"
 # Estimates from above of what a workspace takes. A package unpacks to about four times its size, wheels to three
@@ -78,7 +79,9 @@ def build(
             # Another process may have built it while we waited for our turn.
             if not work.plan.component("image").cached:
                 work.components()
-                return BuiltImage(folder, work.image(folder), rebuilt=True, seconds=dict(work.seconds))
+                manifest = work.image(folder)
+                refresh_report(workbench, folder)
+                return BuiltImage(folder, manifest, rebuilt=True, seconds=dict(work.seconds))
     return BuiltImage(folder, read_manifest(folder / "manifest.json"), rebuilt=False, seconds={})
 
 

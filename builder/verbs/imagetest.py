@@ -36,6 +36,7 @@ from builder.steps.machine import Machine
 from builder.steps.machine.console import tail
 from builder.steps.machine.guest import BOOT_PATIENCE, wait_until
 from builder.verbs.boot import Request, acceleration, specify
+from builder.verbs.report import refresh_report
 
 TEST_PATIENCE = 3600.0
 LISTED = 20  # failed tests that an error tells about
@@ -137,6 +138,7 @@ def run_image_tests(
         finally:
             (folder / "data.raw").unlink(missing_ok=True)
             folder.chmod(0o755)  # a running machine keeps it private
+            refresh_report(workbench, image)
     count = [event.outcome for event in session.events].count
     return Verdict(folder, count("passed"), count("skipped"), state, found.kind)
 

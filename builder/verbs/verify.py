@@ -26,6 +26,7 @@ from builder.steps.published import look_at
 from builder.verbs.build import build, provide_toolbox
 from builder.verbs.fetch import bring
 from builder.verbs.lock import current_lock
+from builder.verbs.report import refresh_report
 from builder.verbs.varied import Event, Order
 
 _DAY = 86400
@@ -78,6 +79,7 @@ def verify(
         shutil.rmtree(work.kept, ignore_errors=True)
     record = image.with_name(f"{image.name}.verify.json")
     write_atomically(record, found.text())
+    refresh_report(workbench, image)
     return Verdict(found, image, record, None if found.identical else work.kept)
 
 

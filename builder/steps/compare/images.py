@@ -6,6 +6,7 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
+from builder.data.manifest import ENVELOPE, LOG, SIGNATURE
 from builder.data.verification import Compared, Difference
 from builder.foundation.atomic import disk_error
 from builder.foundation.digest import digest_bytes
@@ -23,12 +24,13 @@ from builder.steps.compare.parts import Disks, executable_rows, row
 from builder.steps.compare.tree import UnreadableError
 from builder.steps.compare.within import SIDES, Comparison, Verdict
 
-# The build's log tells times and folders of the one build that it is of; it has no checksum either.
-NOT_COMPARED = frozenset({"build.log"})
+# The build's log tells times and folders of the one build that it is of; it has no checksum either. Signatures beside
+# the image come from a later stage and change no byte of it.
+NOT_COMPARED = frozenset({LOG, SIGNATURE, ENVELOPE})
 _DOCUMENTS = (".json", ".jsonl", "SHA256SUMS")
 # Documents name digests of what comes before them here: a UKI lies in the disk, checksums name everything.
 _ORDER = ("image.efi", "image.raw", "contents.jsonl", "sbom.spdx.json", "sbom.cdx.json", "manifest.json")
-_LAST = ("provenance.json", "SHA256SUMS", "SHA256SUMS.sig")
+_LAST = ("provenance.json", "SHA256SUMS")
 _MOST_DOCUMENT = 1 << 28
 
 
@@ -44,8 +46,9 @@ def compare_images(
 ) -> tuple[tuple[Compared, ...], tuple[Difference, ...]]:
     """Compare two finished image folders byte for byte; explain what differs.
 
-    ``build.log`` is not compared. With ``strip_signatures`` neither are detached signatures (``*.sig``) and partitions
-    that hold only a signature; see :attr:`builder.data.verification.Compared.basis` for the rest.
+    ``build.log`` and what ``lichen sign`` adds are not compared. With ``strip_signatures`` neither are other detached
+    signatures (``*.sig``) and partitions that hold only a signature; see
+    :attr:`builder.data.verification.Compared.basis` for the rest.
 
     Args:
         scratch: an existing folder for what must be unpacked; what is left there may go afterwards.
