@@ -98,7 +98,7 @@ def test_uki_is_told_by_section_and_initrd_member(make: ImageMaker, compare: Com
     assert command_line.evidence == "@@ -1 +1 @@\n-quiet\n+quiet debug"
     # The disk holds the same UKI; it is explained once.
     (boot,) = result.of("image.raw", "esp")
-    assert (boot.path, boot.what) == ("/EFI/BOOT/BOOTX64.EFI", "content: both are the image.efi beside the disk")
+    assert (boot.path, boot.what) == ("/EFI/BOOT/BOOTX64.EFI", "content: the same file as image.efi, told there")
 
 
 def test_artefact_on_one_side(make: ImageMaker, compare: Compare) -> None:

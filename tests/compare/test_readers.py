@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import os
+import random
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from builder.foundation.digest import digest_file
 from builder.steps.compare.blob import Blob
+from builder.steps.compare.cpio import read_initrd
 from builder.steps.compare.ext4 import read_ext4
 from builder.steps.compare.fat import read_fat
-from tests.compare.world import EPOCH, MIB, World
+from builder.steps.compare.packed import Scratch, unpack
+from builder.steps.compare.portable import read_portable
+from builder.steps.compare.signatures import unsigned
+from builder.steps.compare.tree import UnreadableError
+from tests.compare.world import EPOCH, MEMBERS, MIB, World, newc, portable, sections, signed_module
 
 
 def test_ext4_of_large_sparse_and_many_files(world: World) -> None:
@@ -83,3 +91,39 @@ def test_blob(tmp_path: Path) -> None:
     assert blob.slice(0, 10).first_difference(other) == 5
     assert blob.slice(0, 5).first_difference(other) == 5
     assert blob.first_difference(Blob.of_file(path)) is None
+
+
+def noisy(content: bytes, choose: random.Random, reach: int) -> bytes:
+    changed = bytearray(content)
+    for _ in range(choose.choice([1, 3, 40])):
+        at = choose.randrange(min(reach, len(content)))
+        changed[at : at + 2] = choose.randbytes(2)
+    return bytes(changed[: choose.choice([len(content), choose.randrange(len(content))])])
+
+
+def test_noise_in_executables_and_archives(tmp_path: Path) -> None:
+    """Read, or refused; nothing else."""
+    choose = random.Random(7)
+    path = tmp_path / "file"
+    refused = 0
+    samples: list[tuple[bytes, Callable[[Blob], object]]] = [
+        (portable(sections()), lambda blob: [section.digest() for section in read_portable(blob).sections.values()]),
+        (newc(MEMBERS), lambda blob: read_initrd(blob, Scratch(tmp_path / "scratch"))),
+        (zstandard.compress(newc(MEMBERS)), lambda blob: read_initrd(blob, Scratch(tmp_path / "scratch"))),
+        (signed_module(b"module"), lambda blob: unsigned("a.ko", blob, Scratch(tmp_path / "scratch"))),
+    ]
+    for content, read in samples:
+        for _ in range(300):
+            path.write_bytes(noisy(content, choose, 700))
+            try:
+                read(Blob.of_file(path))
+            except UnreadableError as error:
+                refused += bool(str(error))
+    assert refused > 100
+
+
+def test_what_unpacks_to_far_more_than_it_should_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "bomb"
+    path.write_bytes(zstandard.compress(bytes(64 * MIB)))
+    with pytest.raises(UnreadableError, match="more than"):
+        unpack(Blob.of_file(path), tmp_path / "out", MIB)

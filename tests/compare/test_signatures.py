@@ -24,6 +24,7 @@ from tests.compare.world import (
     newc,
     portable,
     sections,
+    signed_module,
 )
 
 MODULE = b"\x7fELF" + b"module " * 200
@@ -49,12 +50,6 @@ def signed(world: World, key: str, content: bytes) -> bytes:
     world.shell(f"/usr/lib/systemd/systemd-sbsign sign {key} --output={after} {before}")
     assert len(after.read_bytes()) > len(content)
     return after.read_bytes()
-
-
-def signed_module(content: bytes, signature: bytes = b"S" * 300) -> bytes:
-    """What sign-file of the kernel appends."""
-    info = struct.pack(">5B3sI", 0, 0, 2, 0, 0, b"", len(signature))
-    return content + signature + info + b"~Module signature appended~\n"
 
 
 def test_signed_uki(make: ImageMaker, compare: Compare, key: str) -> None:

@@ -131,6 +131,12 @@ def portable(sections: Mapping[str, bytes], *, stamp: int = 0) -> bytes:
     return (dos + coff + optional + table).ljust(1024, b"\0") + bodies
 
 
+def signed_module(content: bytes, signature: bytes = b"S" * 300) -> bytes:
+    """What sign-file of the kernel appends."""
+    info = struct.pack(">5B3sI", 0, 0, 2, 0, 0, b"", len(signature))
+    return content + signature + info + b"~Module signature appended~\n"
+
+
 FILES = {
     "etc/hostname": b"station\n",
     "etc/os-release": b"ID=debian\n",

@@ -10,13 +10,11 @@ import stat
 from builder.foundation.digest import CHUNK
 from builder.steps.compare.blob import Blob
 from builder.steps.compare.packed import Scratch, packing, unpack
-from builder.steps.compare.tree import Entry, Tree, UnreadableError, shown
+from builder.steps.compare.tree import Entry, Tree, UnreadableError, kind_of, shown
 
 _MAGICS = (b"070701", b"070702")
 _HEADER = 110
 _LONGEST_NAME = 1 << 16
-_KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "folder", stat.S_IFLNK: "link", stat.S_IFIFO: "pipe"}
-_KINDS |= {stat.S_IFSOCK: "socket", stat.S_IFCHR: "character device", stat.S_IFBLK: "block device"}
 
 
 def is_cpio(blob: Blob) -> bool:
@@ -80,7 +78,7 @@ def _archive(blob: Blob, tree: Tree) -> int:
             return position
         if start + size > blob.size:
             raise UnreadableError(f"cpio archive is cut short in {shown(name)}")
-        kind = _KINDS.get(stat.S_IFMT(mode), "unknown kind")
+        kind = kind_of(mode)
         content = blob.slice(start, size)
         entry = Entry(
             kind,

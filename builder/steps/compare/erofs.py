@@ -11,11 +11,9 @@ from uuid import UUID
 from builder.foundation.process import ProcessError, Runner
 from builder.foundation.toolbox import Toolbox
 from builder.steps.compare.blob import Blob
-from builder.steps.compare.tree import Entry, Tree, UnreadableError, shown
+from builder.steps.compare.tree import Entry, Tree, UnreadableError, kind_of, shown
 
 _MAGIC = 0xE0F5E1E2
-_KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "folder", stat.S_IFLNK: "link", stat.S_IFIFO: "pipe"}
-_KINDS |= {stat.S_IFSOCK: "socket", stat.S_IFCHR: "character device", stat.S_IFBLK: "block device"}
 
 
 def is_erofs(blob: Blob) -> bool:
@@ -61,7 +59,7 @@ def read_erofs(blob: Blob, toolbox: Toolbox, runner: Runner, folder: Path) -> Tr
 
 def _entry(path: Path) -> Entry:
     state = path.lstat()
-    kind = _KINDS.get(stat.S_IFMT(state.st_mode), "unknown kind")
+    kind = kind_of(state.st_mode)
     return Entry(
         kind,
         stat.S_IMODE(state.st_mode),

@@ -15,7 +15,7 @@ from uuid import UUID
 
 from builder.foundation.digest import digest_bytes
 from builder.steps.compare.blob import Blob
-from builder.steps.compare.tree import Entry, Tree, UnreadableError, shown
+from builder.steps.compare.tree import Entry, Tree, UnreadableError, kind_of, shown
 
 _MAGIC = 0xEF53
 _META_BG, _EXTENTS, _64BIT, _INLINE, _ENCRYPT = 0x10, 0x40, 0x80, 0x8000, 0x10000
@@ -23,8 +23,6 @@ _FLAG_EXTENTS, _FLAG_INLINE = 0x80000, 0x10000000
 _ROOT = 2
 _MOST_INODES = 50_000_000  # more than any image has: a damaged count must not keep us busy for days
 _MOST_FOLDER_BYTES = 1 << 28
-_KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "folder", stat.S_IFLNK: "link", stat.S_IFIFO: "pipe"}
-_KINDS |= {stat.S_IFSOCK: "socket", stat.S_IFCHR: "character device", stat.S_IFBLK: "block device"}
 # Offset, struct format and name of superblock fields that two builds of one image may have otherwise.
 _FIELDS = (
     *((0x00, "<I", "inode count"), (0x04, "<I", "block count"), (0x08, "<I", "reserved blocks")),
@@ -216,7 +214,7 @@ class _Reader:
                 yield (logical, count - 32768, None) if count > 32768 else (logical, count, low | high << 32)
 
     def entry(self, inode: _Inode) -> Entry:
-        kind = _KINDS.get(stat.S_IFMT(inode.mode), "unknown kind")
+        kind = kind_of(inode.mode)
         content, link, other = None, "", {}
         if kind == "file":
             content = self.content(inode)

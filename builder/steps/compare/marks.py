@@ -38,7 +38,7 @@ _RANDOM = (
     re.compile(rb"\b[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}\b"),
     re.compile(rb"\$(?:y|gy|7|2[aby]|1|5|6)\$[./A-Za-z0-9$,=]+"),
     re.compile(rb"\b[0-9A-Fa-f]{12,}\b"),
-    re.compile(rb"(?<=tmp)[._-]?[A-Za-z0-9_]{6,12}\b|(?<=\.)[A-Za-z0-9]{6,10}\b"),
+    re.compile(rb"(?<=tmp)[._-]?[A-Za-z0-9_]{6,12}\b|(?<=\.)(?=[a-z]*[0-9A-Z])[A-Za-z0-9]{6,10}\b"),
     re.compile(rb"(?<![A-Za-z0-9+/])(?=[A-Za-z0-9+/]*[0-9])(?=[A-Za-z0-9+/]*[A-Z])[A-Za-z0-9+/]{20,}={0,2}"),
 )
 _PATHS = re.compile(rb"/(?:tmp|var/tmp|build|builddir|home|root|run|mnt|srv|workspace)/[^\s\0:;'\",)]*")

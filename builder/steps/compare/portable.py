@@ -74,15 +74,30 @@ def read_portable(blob: Blob) -> Portable:
     gaps.append((position, blob.size))
     nothing = Blob(blob.path, ())
     around, outside = (nothing.joined(whole.slice(*gap) for gap in gaps) for whole in (blob, unsigned))
-    fields = {
-        "time stamp": str(read.FILE_HEADER.TimeDateStamp),
-        "machine": hex(read.FILE_HEADER.Machine),
-        "characteristics": hex(read.FILE_HEADER.Characteristics),
-        "subsystem": str(read.OPTIONAL_HEADER.Subsystem),
-        "linker version": f"{read.OPTIONAL_HEADER.MajorLinkerVersion}.{read.OPTIONAL_HEADER.MinorLinkerVersion}",
-        "image version": f"{read.OPTIONAL_HEADER.MajorImageVersion}.{read.OPTIONAL_HEADER.MinorImageVersion}",
-    }
+    end = max((int(section.PointerToRawData + section.SizeOfRawData) for section in read.sections), default=0)
+    fields = _fields(read, unsigned, end)
     return Portable(sections, around, outside, unsigned, signed, fields)
+
+
+def _fields(read: pefile.PE, unsigned: Blob, end: int) -> dict[str, str]:
+    """What headers say besides where sections lie and how long they are; ``end`` is where the last one ends."""
+    header, optional = read.FILE_HEADER, read.OPTIONAL_HEADER
+    after = unsigned.slice(end, unsigned.size)
+    return {
+        "time stamp": str(header.TimeDateStamp),
+        "machine": hex(header.Machine),
+        "characteristics": hex(header.Characteristics),
+        "entry point": hex(optional.AddressOfEntryPoint),
+        "subsystem": str(optional.Subsystem),
+        "linker version": f"{optional.MajorLinkerVersion}.{optional.MinorLinkerVersion}",
+        "image version": f"{optional.MajorImageVersion}.{optional.MinorImageVersion}",
+        "section flags": " ".join(
+            f"{shown(item.Name.rstrip(bytes(1)))}:{item.Characteristics:x}" for item in read.sections
+        ),
+        "DOS program": unsigned.slice(0, int(read.DOS_HEADER.e_lfanew)).digest(),
+        # Who signs fills up with zeros.
+        "data after sections": after.digest() if any(chunk.strip(b"\0") for chunk in after.chunks()) else "none",
+    }
 
 
 def _new_name(name: str, taken: Mapping[str, Blob]) -> str:

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from builder.steps.compare.blob import Blob
+
+_KINDS = {
+    stat.S_IFREG: "file",
+    stat.S_IFDIR: "folder",
+    stat.S_IFLNK: "link",
+    stat.S_IFIFO: "pipe",
+    stat.S_IFSOCK: "socket",
+    stat.S_IFCHR: "character device",
+    stat.S_IFBLK: "block device",
+}
 
 
 class UnreadableError(Exception):
@@ -55,6 +66,11 @@ class Tree:
         self.entries[name] = entry
         self.numbers[name] = number
         return name
+
+
+def kind_of(mode: int) -> str:
+    """What a file is, from the mode of its inode: ``file``, ``folder``, ``link`` or another."""
+    return _KINDS.get(stat.S_IFMT(mode), "unknown kind")
 
 
 def shown(name: bytes | str) -> str:

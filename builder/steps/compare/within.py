@@ -203,7 +203,7 @@ class Comparison:
         if not verdict.same:
             causes = self.notes.causes(artefact)
             cause = causes.pop() if len(causes) == 1 else None
-            self.notes.note(place, f"content: both are the {artefact} beside the disk", cause, str)
+            self.notes.note(place, f"content: the same file as {artefact}, told there", cause, str)
         return verdict
 
     def _entries(self, place: Place, path: str, first: Entry, second: Entry) -> Verdict:
