@@ -140,7 +140,7 @@ def run(arguments: argparse.Namespace, seed: int, work: Path) -> tuple[dict[str,
             )
             print(f"recovered in {report.recovery:.1f} s" if not report.broken else "BROKEN", flush=True)
             for line in report.broken:
-                print(f"     {line}", flush=True)
+                print(f"     {brief(line, 400)}", flush=True)
             if report.broken:
                 short = " --short" if arguments.short else f" --rounds {arguments.rounds}"
                 print(f"     again: ci/chaos --seed {seed}{short} --only {shlex.quote(name)}", flush=True)

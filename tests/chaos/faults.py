@@ -114,7 +114,8 @@ def disks(place: Place, sizes: dict[Path, int]) -> Iterator[Callable[[], None]]:
         yield roomy
     finally:
         for folder in mounted:
-            subprocess.run(["umount", folder], check=True)
+            # Lazily: a process that was left, which is told elsewhere, may still be in there.
+            subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 def _used(folder: Path) -> int:
