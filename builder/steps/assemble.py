@@ -125,8 +125,8 @@ class Assembler:
 
     def _tmpfs_size(self, name: str, needed: int, scratch: Path) -> int:
         """Bytes of tmpfs for a workspace, or 0 when it must lie on disk."""
-        available = 0 if self.circumstances.workspace == "disk" else memory_available()
-        if needed + _RESERVE <= available:
+        available, asked = memory_available(), self.circumstances.workspace == "disk"
+        if not asked and needed + _RESERVE <= available:
             return needed
         free = shutil.disk_usage(scratch).free
         why = f"{name} may take {_mib(needed)}, {_mib(available)} of memory are available"
@@ -135,7 +135,7 @@ class Assembler:
             raise LichenError(
                 Problem("no room for the workspace", str(scratch), f"{why}, {_mib(free)} of disk", remedy)
             )
-        self.progress.note(f"workspace on disk, slower than memory: {why}")
+        self.progress.note("workspace on disk, as asked" if asked else f"workspace on disk, slower than memory: {why}")
         return 0
 
 
