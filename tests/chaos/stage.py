@@ -19,7 +19,8 @@ from tests.chaos.watch import descendants
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LICHEN = [sys.executable, "-m", "builder.cli.main"]
-# What each stage runs; `{tree}` is a folder of the place.
+# What each stage runs; `{tree}` is a folder of the place. `render --packages` fetches as `fetch` does, by the same
+# function, and exports what came besides.
 COMMANDS: dict[str, list[str]] = {
     "lock": ["lock", "small"],
     "fetch": ["render", "small", "{tree}", "--packages"],
