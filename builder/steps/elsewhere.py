@@ -115,13 +115,21 @@ def facts_here(project: Project, moment: float) -> dict[str, str]:
     }
 
 
-def lay_out(variation: Variation, scratch: Path, project: Project, cache: Cache, files: Mapping[str, int]) -> Host:
+def lay_out(
+    variation: Variation,
+    scratch: Path,
+    project: Project,
+    cache: Cache,
+    files: Mapping[str, int],
+    keys: Iterable[str] = (),
+) -> Host:
     """Copy ``project`` and, by hard links where that is possible, ``files`` of the store to a new host.
 
     Both are laid out in the variation's order: many file systems list files as they were made.
 
     Args:
         files: SHA-256 and size of everything that the lock names; what else a build asks for is missing there.
+        keys: files of the project that hold keys of repositories, relative to it.
 
     Raises:
         LichenError: a file is not in the store, or the disk is full.
@@ -136,6 +144,10 @@ def lay_out(variation: Variation, scratch: Path, project: Project, cache: Cache,
             host.users.write_text(entry + Path("/etc/passwd").read_text())
         for name in PROJECT_FOLDERS:
             _copy(project.root / name, host.project.root / name, chance, variation)
+        for name in keys:
+            place = host.project.root / name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(project.root / name, place)
         own, source = Store(host.cache.store), Store(cache.store)
         for sha256 in _ordered(files, chance, variation):
             path = own.path(sha256)

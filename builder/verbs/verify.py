@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builder.data.lock import Lock
+from builder.data.recipe import Recipe
 from builder.data.variation import Variation, variations
 from builder.data.verification import Compared, Difference, Rebuild, Verification
 from builder.foundation.atomic import disk_error, write_atomically
@@ -70,7 +71,7 @@ def verify(
         toolbox = provide_toolbox(workbench, name, lock.architecture)
         # What the usual build did not need, since parts of it were kept.
         bring(workbench, recipe, lock, lock.files)
-        work = _Work(workbench, lock, toolbox, image, number)
+        work = _Work(workbench, recipe, lock, toolbox, image, number)
         rebuilds = [work.rebuild(index, item) for index, item in enumerate(variations(seed, number), start=1)]
     found = Verification(
         profile=lock.profile, architecture=lock.architecture, lock=lock.digest, seed=seed, rebuilds=tuple(rebuilds)
@@ -128,6 +129,7 @@ class _Work:
     """One run of ``lichen verify`` under way."""
 
     workbench: Workbench
+    recipe: Recipe
     lock: Lock
     toolbox: Toolbox
     image: Path
@@ -146,7 +148,8 @@ class _Work:
         with scratch_folder(self.workbench.cache.workspace) as scratch:
             with step(self.workbench.progress, f"{title}: other host"):
                 files = {item.sha256: item.size for item in self.lock.files}
-                host = lay_out(variation, scratch, self.workbench.project, self.workbench.cache, files)
+                keys = sorted({item.key for item in self.recipe.profile.repositories.values()})
+                host = lay_out(variation, scratch, self.workbench.project, self.workbench.cache, files, keys)
             built = self._build(host, title)
             conditions = {**variation.conditions(), **_clock(variation.circumstances.clock, built.clock)}
             # The image is all that is wanted of it: room for taking both apart.
