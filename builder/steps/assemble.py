@@ -150,9 +150,10 @@ def memory_available(meminfo: Path = Path("/proc/meminfo")) -> int:
 def _shifted(clock: int, tools: Path) -> list[str]:
     """Options that let everything mkosi starts see the clock ``clock`` seconds ahead.
 
-    That is apt, dpkg and packages' scripts, finalize scripts, repart with mkfs, ukify; not mkosi itself, and not the
-    times that the kernel gives to files. The library is found through the first process of the namespace, whose root
-    every chroot of a build reaches by /proc: nothing is laid into a tree. Programs do without it where it is not.
+    That is apt, dpkg and packages' scripts, finalize scripts, repart with mkfs, ukify; not mkosi itself, not mcopy, to
+    which repart hands an environment of its own, and not the times that the kernel gives to files. The library is
+    found through the first process of the namespace, whose root every chroot of a build reaches by /proc: nothing is
+    laid into a tree. Programs do without it where it is not.
     """
     found = sorted(tools.glob(_CLOCK))
     if not clock or not found:

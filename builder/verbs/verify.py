@@ -33,7 +33,7 @@ from builder.verbs.varied import Event, Order
 _DAY = 86400
 # What sees a shifted clock, and what keeps the true one (see builder/steps/assemble.py).
 CLOCK_REACHES = "apt, dpkg, packages' and finalize scripts, uv, repart, mkfs, ukify"
-CLOCK_MISSES = "mkosi itself, the tools tree, the times of new files"
+CLOCK_MISSES = "mkosi itself, the tools tree, mcopy, the times of new files"
 
 
 @dataclass(frozen=True)
