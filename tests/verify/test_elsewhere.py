@@ -105,6 +105,15 @@ def test_only_what_the_lock_names(world: World, tmp_path: Path) -> None:
         lay_out(Variation(), tmp_path / "other", project, cache, {**files, "0" * 64: 1})
 
 
+def test_keys_of_repositories_come_along(world: World, tmp_path: Path) -> None:
+    project, cache, files = world
+    (project.root / "keys").mkdir()
+    for name in ("vendor.asc", "other.asc"):
+        (project.root / "keys" / name).write_text(name)
+    host = lay_out(EVERYTHING, tmp_path / "scratch", project, cache, files, ["keys/vendor.asc"])
+    assert [path.name for path in (host.project.root / "keys").iterdir()] == ["vendor.asc"]
+
+
 def test_order_of_making(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     copied: list[str] = []
     real = shutil.copyfile
