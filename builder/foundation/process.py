@@ -145,7 +145,7 @@ class Runner:
         with contextlib.ExitStack() as stack:
             out = stack.enter_context(log.open("ab")) if log else subprocess.PIPE
             start = out.tell() if log and not isinstance(out, int) else 0
-            process = stack.enter_context(self.started(_tied(words, env), cwd=cwd, env=env, stdout=out))
+            process = stack.enter_context(self.started(words, cwd=cwd, env=env, stdout=out, tied=True))
             try:
                 stdout, stderr = process.communicate(stdin.encode() if stdin is not None else None, timeout)
             except subprocess.TimeoutExpired:
@@ -172,13 +172,19 @@ class Runner:
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
         stdout: int | IO[bytes] = subprocess.PIPE,
+        tied: bool = False,
     ) -> Iterator[subprocess.Popen[bytes]]:
         """A process that runs beside us and is ended, with its children, when the block is left.
+
+        Args:
+            tied: it ends with us too, however we end.
 
         Raises:
             LichenError: the program is not installed.
         """
         words = [str(word) for word in argv]
+        if tied:
+            words = _tied(words, env)
         try:
             process = subprocess.Popen(
                 words,

@@ -189,7 +189,7 @@ def run(host: Host, runner: Runner, module: str, arguments: Iterable[str], hear:
         allowed = sorted(os.sched_getaffinity(0))[: variation.processors]
         words += ["taskset", "--cpu-list", ",".join(str(number) for number in allowed)]
     words += [sys.executable, "-m", module, *arguments]
-    with runner.started(words, cwd=host.home, env=_environment(host)) as process:
+    with runner.started(words, cwd=host.home, env=_environment(host), tied=True) as process:
         for line in process.stdout or ():
             hear(line.decode(errors="replace").rstrip("\n"))
         told = process.stderr.read().decode(errors="replace") if process.stderr else ""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builder.data.contents import FileEntry, read_contents
-from builder.data.lock import Deb, Lock, LockedModel, Wheel, read_lock
+from builder.data.lock import Deb, Lock, Wheel, read_lock
 from builder.data.manifest import Manifest
 from builder.foundation.process import Runner
 from builder.foundation.progress import Quiet
@@ -26,6 +26,10 @@ from tests.conftest import CLASSROOM, REPOSITORY
 from tests.profiles.sample import Sample
 
 SCRIPT = REPOSITORY.root / "builder/templates/image/inventory.finalize"
+MODEL = f"""\
+models:
+  tiny: {{source: "https://models.example.test/tiny", sha256: "{"4" * 64}", size: 7, target: /opt/models/tiny.bin}}
+"""
 SITE = "opt/ai/lib/python3.13/site-packages"
 RECORD = """\
 tool/__init__.py,sha256=x,0
@@ -147,13 +151,14 @@ def make_lock(bench: Workbench) -> Lock:
         sha256="3" * 64,
         uses=("image",),
     )
+    with (bench.project.profiles / "small.yaml").open("a") as profile:
+        profile.write(MODEL)
     recipe = load_buildable(bench.project, "small")
     changes = {
         "profile": "small",
         "resolution": _resolution(recipe, "amd64"),
         "debs": (one, two, *tools),
         "wheels": (wheel, *uv),
-        "models": (LockedModel(name="tiny", sha256="4" * 64, size=7, target="/opt/models/tiny.bin"),),
     }
     path = bench.project.lock("small", "amd64")
     path.parent.mkdir(parents=True)
