@@ -15,6 +15,7 @@ from builder.data.lock import read_lock
 from builder.data.manifest import Artefact
 from builder.data.testresults import BOOT, PORTS, TESTS
 from builder.data.verification import Verification
+from builder.foundation.digest import digest_bytes
 from builder.foundation.errors import InputError
 from builder.foundation.place import Cache, Project
 from builder.foundation.progress import Quiet
@@ -301,6 +302,7 @@ def test_command_writes_the_report_of_the_built_image(tmp_path: Path, capfd: pyt
         update={"profile": CLASSROOM, "lock": lock.digest, "image": component.key, "artefacts": {}}
     )
     (image / "manifest.json").write_text(manifest.text())
+    (image / "SHA256SUMS").write_text(f"{digest_bytes(manifest.text().encode())}  manifest.json\n")
     assert run([*options, "report", CLASSROOM]) == 0
     path = image.with_name(f"{image.name}.report.html")
     assert capfd.readouterr().out == f"{path}\n"
