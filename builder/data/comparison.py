@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator
 
+from builder.data.duplicates import Duplicate
 from builder.data.model import Frozen, Sha256, Strings, _tuple
 
 Kind = Literal["lock", "manifest", "image"]
@@ -87,23 +88,6 @@ class Resized(Frozen):
     owner: str
     old: int
     new: int
-
-
-class Duplicate(Frozen):
-    """A large file that more than one package brings.
-
-    Attributes:
-        identical: the same bytes; otherwise the same library in two builds.
-        owners: who brings it, sorted; as in :class:`~builder.data.contents.FileEntry`.
-        paths: where it lies, sorted.
-        saved: bytes that one copy less of each would free.
-    """
-
-    name: str
-    identical: bool
-    owners: Strings
-    paths: Strings
-    saved: int
 
 
 class Note(Frozen):

@@ -8,6 +8,7 @@ from typing import Any
 
 from builder.data.comparison import Changed, Comparison, Moved, News, Note, Resized, Side, changed
 from builder.data.contents import CONTENTS, FileEntry
+from builder.data.duplicates import duplicates
 from builder.data.lock import Deb, Lock
 from builder.data.manifest import Manifest
 from builder.data.testresults import PORTS, read_ports
@@ -15,7 +16,7 @@ from builder.foundation.progress import step
 from builder.foundation.store import Store
 from builder.foundation.workbench import Workbench
 from builder.steps.debs import UnreadError, kernel_options, news, source_of
-from builder.steps.sizes import by_owner, duplicates
+from builder.steps.sizes import by_owner
 from builder.steps.surface import listeners, privileged, services
 from builder.verbs.imagetest import results_folder
 from builder.verbs.lock import changes

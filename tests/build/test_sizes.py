@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from builder.data.comparison import Duplicate
 from builder.data.contents import FileEntry
+from builder.data.duplicates import Duplicate, duplicates
 from builder.data.recipe import Recipe
 from builder.foundation.errors import LichenError, Problem
 from builder.foundation.progress import Quiet
 from builder.steps.profiles import load_buildable
-from builder.steps.sizes import by_owner, duplicates, require_budget, weigh
+from builder.steps.sizes import by_owner, require_budget, weigh
 from tests.diff.desk import file, link
 from tests.profiles.conftest import sample
 from tests.profiles.sample import Sample

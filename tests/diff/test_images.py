@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from builder.data.comparison import Changed, Comparison, Duplicate, Moved, Resized
+from builder.data.comparison import Changed, Comparison, Moved, Resized
 from builder.data.contents import FileEntry
+from builder.data.duplicates import Duplicate
 from builder.data.lock import LockedModel
 from builder.data.manifest import Artefact
 from builder.foundation.errors import InputError

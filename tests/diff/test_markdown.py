@@ -12,7 +12,8 @@ from markdown_it import MarkdownIt
 
 from builder.cli.pullrequest import LIMIT, block, code, markdown
 from builder.cli.text import printable
-from builder.data.comparison import Changed, Comparison, Duplicate, Moved, News, Note, Resized, Side
+from builder.data.comparison import Changed, Comparison, Moved, News, Note, Resized, Side
+from builder.data.duplicates import Duplicate
 
 GOLDEN = Path(__file__).with_name("golden.md")
 REFRESH = "LICHEN_REFRESH_GOLDEN"

@@ -59,7 +59,7 @@ def test_everything_that_is_known_is_told(folder: Path) -> None:
         "16.0 MiB in 7 files",
         "numpy wheel 2 10.0 MiB",
         "/var/lib/dpkg build 1 1.0 MiB",
-        "/opt/ai/lib/libssl.so.3 /usr/lib/libssl.so.3 wheel:numpy, deb:libssl3 2.0 MiB 2.0 MiB",
+        "libssl.so.3 /opt/ai/lib/libssl.so.3 /usr/lib/libssl.so.3 deb:libssl3, wheel:numpy 2.0 MiB",
         "up after 20.00 s , with its processor emulated in software",
         "initrd 2.00 s",
         "slow.service 6.00 s 9.00 s",

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from builder.data.contents import FileEntry
+from builder.data.duplicates import LARGE, Duplicate, duplicates
 
 # The page must stay small: an image has tens of thousands of files.
 SHOWN = 48  # boxes on one level of the map; the others go into a box of their own
 FILES_SHOWN = 16  # largest files of one owner
 FOLDER_PARTS = 3  # of a path, as in /usr/lib/python3: what the build made itself has no better owner
 LEAST_FILE = 64 << 10  # bytes from which a file is shown by itself
-LEAST_DOUBLE = 256 << 10  # bytes from which a second copy is worth a word
 DOUBLES_SHOWN = 20
 KINDS = {
     "deb": "Debian packages",
@@ -43,49 +43,31 @@ class Box:
 
 
 @dataclass(frozen=True)
-class Double:
-    """One content at several paths; ``wasted`` is what all but one copy take, in bytes."""
-
-    sha256: str
-    size: int
-    places: tuple[tuple[str, str], ...]
-
-    @property
-    def wasted(self) -> int:
-        """Bytes of all copies but one."""
-        return self.size * (len(self.places) - 1)
-
-
-@dataclass(frozen=True)
 class Sizes:
     """All sizes of an image.
 
     Attributes:
         root: the whole map.
         owners: every owner with any bytes, the largest first.
-        doubles: large files that are there more than once, the most wasteful first.
+        doubles: large files that several owners bring, what would save most first.
     """
 
     root: Box
     owners: tuple[Box, ...]
-    doubles: tuple[Double, ...]
+    doubles: tuple[Duplicate, ...]
 
 
 def measure(entries: Iterable[FileEntry]) -> Sizes:
     """Add up the files of an image."""
     by_owner: dict[tuple[str, str], _Owner] = defaultdict(_Owner)
-    copies: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    large: dict[str, int] = {}
+    large: list[FileEntry] = []
     for entry in entries:
         if entry.kind == "file":
             by_owner[_owner(entry)].add(entry)
-            if entry.sha256 and entry.size >= LEAST_DOUBLE:
-                copies[entry.sha256].append((entry.path, entry.owner))
-                large[entry.sha256] = entry.size
+            if entry.size >= LARGE:
+                large.append(entry)
     owners = _largest(found.box(*owner) for owner, found in by_owner.items() if found.size)
-    doubles = [Double(digest, large[digest], tuple(places)) for digest, places in copies.items() if len(places) > 1]
-    doubles.sort(key=lambda double: (-double.wasted, double.sha256))
-    return Sizes(_sum("Root file system", "", _kinds(owners)), tuple(owners), tuple(doubles[:DOUBLES_SHOWN]))
+    return Sizes(_sum("Root file system", "", _kinds(owners)), tuple(owners), duplicates(large)[:DOUBLES_SHOWN])
 
 
 def _owner(entry: FileEntry) -> tuple[str, str]:
