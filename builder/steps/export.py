@@ -21,22 +21,19 @@ from builder.foundation.link import link_or_copy
 from builder.foundation.process import ProcessError, Runner
 from builder.foundation.store import Store
 
+# The date of every exported repository: apt refuses one from the future, and a machine's clock may lag.
+RELEASED = datetime(2000, 1, 1, tzinfo=UTC)
 FILE_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9+.~_-]*$")
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def export_repository(
-    store: Store, debs: Sequence[Deb], destination: Path, suite: str, runner: Runner, epoch: int
-) -> str:
+def export_repository(store: Store, debs: Sequence[Deb], destination: Path, suite: str, runner: Runner) -> str:
     """Make ``destination`` an apt repository of exactly ``debs``: component ``main`` of ``suite``, unsigned.
 
     Every object is hashed anew, and its control file must name the package that the lock names. The same debs give
     the same bytes. ``destination`` is replaced as a whole.
-
-    Args:
-        epoch: the repository's Date, seconds since 1970.
 
     Returns:
         SHA-256 of the Release file, which covers everything else.
@@ -54,7 +51,7 @@ def export_repository(
         (folder / "pool").mkdir()
         for deb in unique:
             link_or_copy(store.path(deb.sha256), folder / "pool" / pool_name(deb))
-        release = _write_indices(folder / "dists" / suite, suite, list(zip(unique, stanzas, strict=True)), epoch)
+        release = _write_indices(folder / "dists" / suite, suite, list(zip(unique, stanzas, strict=True)))
     return digest_bytes(release.encode())
 
 
@@ -77,15 +74,14 @@ def pool_name(deb: Deb) -> str:
     return f"{deb.name}_{deb.version.split(':', 1)[-1]}_{deb.architecture}.deb"
 
 
-def release_text(suite: str, architectures: Sequence[str], indices: dict[str, str], epoch: int) -> str:
-    """A Release file for ``indices`` (path and content), dated ``epoch``."""
-    date = format_datetime(datetime.fromtimestamp(epoch, UTC), usegmt=True)
+def release_text(suite: str, architectures: Sequence[str], indices: dict[str, str]) -> str:
+    """A Release file for ``indices`` (path and content)."""
     lines = [
         "Origin: Lichen",
         "Label: Lichen",
         f"Suite: {suite}",
         f"Codename: {suite}",
-        f"Date: {date}",
+        f"Date: {format_datetime(RELEASED, usegmt=True)}",
         f"Architectures: {' '.join(architectures)}",
         "Components: main",
         "SHA256:",
@@ -96,7 +92,7 @@ def release_text(suite: str, architectures: Sequence[str], indices: dict[str, st
     return "\n".join(lines) + "\n"
 
 
-def _write_indices(folder: Path, suite: str, packages: Sequence[tuple[Deb, str]], epoch: int) -> str:
+def _write_indices(folder: Path, suite: str, packages: Sequence[tuple[Deb, str]]) -> str:
     architectures = sorted({deb.architecture for deb, _ in packages} - {"all"}) or ["all"]
     indices = {
         f"main/binary-{architecture}/Packages": "\n".join(
@@ -107,7 +103,7 @@ def _write_indices(folder: Path, suite: str, packages: Sequence[tuple[Deb, str]]
     for path, text in indices.items():
         (folder / path).parent.mkdir(parents=True)
         (folder / path).write_text(text, encoding="utf-8")
-    release = release_text(suite, architectures, indices, epoch)
+    release = release_text(suite, architectures, indices)
     (folder / "Release").write_text(release, encoding="utf-8")
     return release
 

@@ -251,10 +251,10 @@ class _Build:
     def _mkosi(self, name: str, output: Path, mkosi: Path, tools: Path | None, parts: dict[str, str]) -> None:
         tree = self.scratch / name
         write_tree(component_tree(name, self.recipe, self.lock), tree, self.store)
-        suite, epoch = self.recipe.profile.suite, self.lock.source_date_epoch
+        suite = self.recipe.profile.suite
         # mkosi reads the repository's indices even for a component that installs nothing.
         debs = [file for file in self._files(name) if isinstance(file, Deb)]
-        export_repository(self.store, debs, tree / "packages", suite, self.workbench.runner, epoch)
+        export_repository(self.store, debs, tree / "packages", suite, self.workbench.runner)
         wheels = [file for file in self._files(name) if isinstance(file, Wheel)]
         if wheels:
             export_wheels(self.store, wheels, tree / "wheels")

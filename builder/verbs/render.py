@@ -76,7 +76,7 @@ def _export(workbench: Workbench, suite: str, lock: Lock, folder: Path) -> None:
     store = Store(workbench.cache.store)
     image = [deb for deb in lock.debs if {"image", "initrd"} & set(deb.uses)]
     for debs, place in ((image, folder / "packages"), (lock.used_by("tools"), folder / "tools" / "packages")):
-        export_repository(store, debs, place, suite, workbench.runner, lock.source_date_epoch)
+        export_repository(store, debs, place, suite, workbench.runner)
     export_wheels(store, lock.wheels, folder / "wheels")
 
 

@@ -15,7 +15,6 @@ from builder.foundation.process import Completed, Runner
 from builder.foundation.store import MissingObjectError, Store
 from builder.steps.export import export_repository, export_wheels, pool_name
 
-EPOCH = 1_700_000_000
 CONTROL = """\
 Package: {name}
 Version: {version}
@@ -74,7 +73,7 @@ def debs(store: Store, tmp_path: Path) -> list[Deb]:
 
 
 def export(store: Store, debs: list[Deb], destination: Path) -> str:
-    return export_repository(store, debs, destination, "trixie", Runner(), EPOCH)
+    return export_repository(store, debs, destination, "trixie", Runner())
 
 
 def apt(root: Path, repository: Path, architecture: str, *words: str) -> Completed:
