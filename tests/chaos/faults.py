@@ -208,17 +208,19 @@ def _damage_build(stage: BuildStage, place: Place, rng: random.Random) -> Troubl
         path = bench.image / rng.choice(["manifest.json", "SHA256SUMS"])
         told = rng.choice(HARM)(path, rng)
         return Trouble(f"image: {told}", damaged=(str(path.relative_to(place.root)),), must_succeed=True)
-    own = place.cache.components / "mkosi"
-    own.unlink()
+    (place.cache.components / "mkosi").unlink()
     if kind == "component":
         shutil.copytree(stage.machine.components / "mkosi" / bench.component("mkosi").key, bench.kept("mkosi"))
         told = rng.choice(HARM)(bench.kept("mkosi") / RECORD, rng)
         return Trouble(f"component: {told}", must_succeed=True)
     (deb,) = bench.lock.used_by("mkosi")
     place.cache.store.unlink()
-    path = Store(place.cache.store).path(deb.sha256)
-    path.parent.mkdir(parents=True)
-    shutil.copyfile(Store(stage.machine.store).path(deb.sha256), path)
+    own, lent = Store(place.cache.store), Store(stage.machine.store)
+    # Of packages that are in the initrd only, the image's bill of materials asks the store.
+    for item in (deb, *(item for item in bench.lock.used_by("initrd") if "image" not in item.uses)):
+        own.path(item.sha256).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(lent.path(item.sha256), own.path(item.sha256))
+    path = own.path(deb.sha256)
     mirrored = place.root / "mirror" / deb.path
     mirrored.parent.mkdir(parents=True)
     shutil.copyfile(path, mirrored)

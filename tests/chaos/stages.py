@@ -254,6 +254,6 @@ class BuildStage(Stage):
 
     def leftovers(self, place: Place) -> list[str]:
         bench = self.bench(place)
-        names = {_EARLIER, bench.image.name, bench.log.name}
+        names = {_EARLIER, bench.image.name, bench.log.name, f"{bench.image.name}.report.html"}
         images = [name for name in below(place, place.project.images) if Path(name).name not in names]
         return [*bench.leftovers(), *images, *below(place, place.temporary)]
