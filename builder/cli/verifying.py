@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 _SEEDS = 1 << 32
 # So many differences are told on the terminal, the file has all of them.
 _TOLD = 40
+# What the same digest means where signatures were left out.
+_BASES = {
+    "unsigned": "the same bytes without signatures",
+    "listing": "the same files one by one; bytes around longer, signed files cannot be the same",
+}
 
 
 def verify(
@@ -74,11 +79,23 @@ def _print(found: Verdict) -> None:
             _print_difference(item, difference)
         if (rest := len(item.differences) - _TOLD) > 0:
             say(f"build {item.number}: {rest} more differences are in {found.record}")
+        for compared in item.compared:
+            if compared.identical and compared.basis != "bytes":
+                say(f"{compared.name}: {_BASES[compared.basis]}")
+    _explain({difference.cause for item in rebuilds for difference in item.differences if difference.cause})
     same = sum(item.identical for item in rebuilds)
     say(f"{same} of {len(rebuilds)} identical with {found.image}")
     if found.kept is not None:
         tell(f"the first image that differs is kept in {found.kept}")
     tell(f"all of it is in {found.record}")
+
+
+def _explain(causes: set[str]) -> None:
+    from builder.steps.compare import explain
+
+    for name in sorted(causes):
+        cause = explain(name)
+        say(f"\n{name}: {cause.explanation}\n    {cause.remedy}")
 
 
 def _result(rebuild: Rebuild) -> str:
