@@ -24,7 +24,8 @@ _USERS = ("ziggy", "mock-builder", "u1000")
 _HOSTS = ("elsewhere.example", "b7", "ein-anderer-rechner-mit-langem-namen.invalid")
 _UMASKS = (0o077, 0o027, 0o002)
 _LOCALES = ("tr_TR.UTF-8", "de_DE.ISO-8859-1", "ja_JP.EUC-JP")
-_ZONES = ("Pacific/Chatham", "Pacific/Kiritimati", "Asia/Kathmandu")
+# As POSIX writes them: a bare machine has no database of zones, and would take a name that it cannot find for UTC.
+_ZONES = ("<+1245>-12:45", "<+14>-14", "<+0545>-5:45")
 # Settings that programs of a build are known to listen to.
 _NOISE = (
     ("DEB_BUILD_OPTIONS", "nocheck parallel=7"),
