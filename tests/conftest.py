@@ -67,3 +67,11 @@ def small_project(tmp_path_factory: pytest.TempPathFactory, cache: Cache) -> Pro
     # The suite that mkosi comes from is a rolling one; a mirror that lags a week serves it expired.
     lock(Workbench(project, cache), "small", accept_expired=frozenset({"forky"}))
     return project
+
+
+def ended(pid: int) -> bool:
+    """Whether a process is gone, or waits only for a parent to notice: the first process of a container may not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True

@@ -24,6 +24,7 @@ from builder.foundation.process import ProcessError, Runner
 from builder.foundation.scratch import scratch_folder
 from builder.steps.components import RECORD, ComponentCache
 from tests.build.bench import wait_until
+from tests.conftest import ended
 
 SPAWN = multiprocessing.get_context("spawn")  # the parent has threads: forking it is not safe
 
@@ -215,11 +216,11 @@ def test_processes_of_a_killed_run_are_killed(tmp_path: Path) -> None:
     """Such as dpkg-deb, which would go on to fill a folder that the next run has swept and makes anew."""
     process = started(run_and_hang, tmp_path)
     wait_until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
-    tool = Path("/proc", (tmp_path / "pid").read_text().strip())
-    assert tool.exists()
+    tool = int((tmp_path / "pid").read_text())
+    assert not ended(tool)
     process.kill()
     process.join()
-    wait_until(lambda: not tool.exists())
+    wait_until(lambda: ended(tool))
 
 
 def test_program_that_somebody_kills_is_told_as_such() -> None:

@@ -16,6 +16,7 @@ from builder.foundation.workbench import Workbench
 from builder.steps.machine.guest import wait_until
 from builder.steps.machine.monitor import owner
 from builder.verbs.boot import Request, acceleration, boot_console, boot_daemon, running_machines, stop
+from tests.conftest import ended
 from tests.machine import tinyguest
 from tests.machine.conftest import MakeGuest
 
@@ -59,15 +60,7 @@ def test_guest_that_ignores_its_power_button_is_ended_by_force(
     pid = int(running.pid_file.read_text())
     assert not stop(workbench, "tiny", timeout=1)
     assert running_machines(workbench.cache) == []
-    assert wait_until(lambda: _ended(pid), PATIENCE)
-
-
-def _ended(pid: int) -> bool:
-    """Whether a process is gone, or waits only for a parent to notice: the first process of a container may not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
+    assert wait_until(lambda: ended(pid), PATIENCE)
 
 
 def test_crashed_machine_is_not_in_the_way(toolbox: Toolbox, workbench: Workbench, image: Path) -> None:

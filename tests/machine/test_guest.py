@@ -20,6 +20,7 @@ from builder.foundation.toolbox import Toolbox
 from builder.steps.machine import Machine, MachineSpec
 from builder.steps.machine.guest import wait_until
 from builder.steps.machine.monitor import owner
+from tests.conftest import ended
 from tests.machine import tinyguest
 from tests.machine.conftest import MakeGuest
 
@@ -169,7 +170,7 @@ def test_no_qemu_outlives_its_parent(
         assert qemu is not None
         assert "qemu" in Path(f"/proc/{qemu}/cmdline").read_text()
         os.kill(parent, number)
-    if not wait_until(lambda: _ended(qemu), PATIENCE):
+    if not wait_until(lambda: ended(qemu), PATIENCE):
         os.kill(qemu, signal.SIGKILL)  # this test's fault, not for others to bear
         pytest.fail(f"QEMU outlived its parent after {number.name}")
     # What the killed one left does not disturb the next.
@@ -177,15 +178,7 @@ def test_no_qemu_outlives_its_parent(
         assert machine.running()
 
 
-def _ended(pid: int) -> bool:
-    """Whether the process is gone, or only waits for its new parent to notice its end."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except OSError:
-        return True
-
-
-def test_terminal_talks_to_the_guest_until_it_is_ended(toolbox: Toolbox, make_guest: MakeGuest, tmp_path: Path) -> None:
+def test_terminal_talks_to_the_guest_until_it_isended(toolbox: Toolbox, make_guest: MakeGuest, tmp_path: Path) -> None:
     keyboard, typist = os.pipe()
     reader, screen = os.pipe()
     seen = bytearray()

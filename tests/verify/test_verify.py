@@ -48,7 +48,8 @@ def arguments(made: Bench, *more: str) -> list[str]:
 
 def left(made: Bench) -> list[str]:
     """What is there besides the image."""
-    names = [path.name for path in made.project.images.iterdir() if path != made.image]
+    report = made.image.with_name(f"{made.image.name}.report.html")
+    names = [path.name for path in made.project.images.iterdir() if path not in (made.image, report)]
     return [*made.leftovers(), *names, *(path.name for path in made.cache.workspace.glob("*"))]
 
 
