@@ -47,12 +47,12 @@ class Circumstances(Frozen):
 
     Attributes:
         workspace: ``disk`` as if there were no memory for it; None for memory when it fits.
-        clock: seconds that the programs of the build see the clock ahead, or behind when negative.
+        clock: seconds that the programs of the build see the clock ahead; one that lags behind the lock is refused.
         jobs: components built at once; None for all that do not wait for one another.
     """
 
     workspace: Literal["disk"] | None = None
-    clock: int = 0
+    clock: int = Field(0, ge=0)
     jobs: int | None = Field(None, gt=0)
 
 
@@ -118,13 +118,11 @@ def _variation(chance: random.Random, *, everything: bool) -> Variation:
         return value if chance.random() < 0.5 or everything else None
 
     clock = varied((14 + int(chance.random() * 60)) * 86400 + int(chance.random() * 86400))
-    # Clocks that lag are rarer than clocks that lead, and time stamps are clamped on one side only.
-    sign = -1 if chance.random() < 0.3 and not everything else 1
     directories = str(uuid.UUID(int=chance.getrandbits(128), version=4))
     on_disk: Literal["disk"] = "disk"
     circumstances = Circumstances(
         workspace=varied(on_disk),
-        clock=sign * (clock or 0),
+        clock=clock or 0,
         jobs=varied(1 + int(chance.random() * 2) if not everything else 1),
     )
     noise = varied(tuple(pair for pair in _NOISE if chance.random() < 0.7 or everything))

@@ -8,9 +8,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
-from builder.data.lock import Deb, Lock, LockedFile, LockedModel, Use, Wheel
+from builder.data.lock import Deb, Lock, LockedFile, LockedModel, Use, Wheel, iso_date
 from builder.data.manifest import Manifest, read_manifest
 from builder.data.model import size_in_bytes
 from builder.data.plan import Component, Plan
@@ -70,11 +71,12 @@ def build(
 
     Raises:
         InputError: the profile is wrong, or its lock is missing or stale.
-        LichenError: a file cannot be had, there is no room, or mkosi failed.
+        LichenError: a file cannot be had, there is no room, the clock lags behind the lock, or mkosi failed.
     """
     recipe, lock = _recipe_and_lock(workbench, name, architecture)
     folder = workbench.project.image(lock.profile, lock.architecture, lock.digest)
     if not plan_image(workbench, recipe, lock).component("image").cached:
+        _require_clock(workbench, lock)
         with _under_way(workbench, recipe, lock, circumstances) as work:
             # Another process may have built it while we waited for our turn.
             if not work.plan.component("image").cached:
@@ -83,6 +85,19 @@ def build(
                 refresh_report(workbench, folder)
                 return BuiltImage(folder, manifest, rebuilt=True, seconds=dict(work.seconds))
     return BuiltImage(folder, read_manifest(folder / "manifest.json"), rebuilt=False, seconds={})
+
+
+def _require_clock(workbench: Workbench, lock: Lock) -> None:
+    """Refuse a clock that lags behind the lock: time stamps are clamped to the lock's date, older ones stay.
+
+    Raises:
+        LichenError: it lags.
+    """
+    now, then = workbench.clock(), datetime.fromtimestamp(lock.source_date_epoch, UTC)
+    if now < then:
+        why = f"it says {iso_date(now)}, the lock's indices are of {iso_date(then)}; files would bear dates before it"
+        where = str(workbench.project.lock(lock.profile, lock.architecture))
+        raise LichenError(Problem("this machine's clock is behind the lock", where, why, "set the clock"))
 
 
 def find_image(workbench: Workbench, name: str, architecture: str | None = None) -> Path:

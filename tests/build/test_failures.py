@@ -6,6 +6,8 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,19 @@ def problem_of(made: Bench) -> Problem:
     assert {path.name for path in made.project.images.glob("*")} - before <= {made.log.name}
     (problem,) = caught.value.problems
     return problem
+
+
+def test_clock_behind_the_lock(bench: MakeBench) -> None:
+    """Time stamps are clamped to the lock's date on one side only: such a build would give other bytes."""
+    made = bench()
+    late = replace(made.workbench, clock=lambda: datetime(2020, 1, 1, tzinfo=UTC))
+    with pytest.raises(LichenError) as caught:
+        build(late, "small")
+    (problem,) = caught.value.problems
+    assert problem.what == "this machine's clock is behind the lock"
+    assert problem.why.startswith("it says 2020-01-01T00:00:00Z, the lock's indices are of 20")
+    assert not made.image.exists()
+    assert made.leftovers() == []
 
 
 def test_mkosi_fails(bench: MakeBench, built: Built, monkeypatch: pytest.MonkeyPatch) -> None:
