@@ -18,6 +18,8 @@ import pytest
 
 from builder.foundation.toolbox import Toolbox
 from builder.steps.compare import CAUSES, explain
+from builder.steps.compare.clue import Clue
+from builder.steps.compare.marks import consequence
 from tests.compare.conftest import Compare, Result, told
 from tests.compare.world import EPOCH, FILES, MEMBERS, ImageMaker, World, newc, portable, sections, settle
 
@@ -291,6 +293,19 @@ def test_causes_in_the_initrd(make: ImageMaker, compare: Compare) -> None:
     result = compare(first, second)
     found = {item.what: item.cause for item in result.of("image.efi", ".initrd")}
     assert found == {"times: modified": "clock", "order in which files were written": "readdir order"}
+
+
+def test_number_of_a_document_follows_from_the_image() -> None:
+    serials = ("0007f2d3-b6ec-53a4-b4b7-876da8e38594", "01d4ff3a-dac3-543f-b958-01bfd54a7365")
+    images = ("a" * 64, "b" * 64)
+    first, second = (
+        f'{{"content": "{image}", "serialNumber": "urn:uuid:{serial}"}}'.encode()
+        for image, serial in zip(images, serials, strict=True)
+    )
+    digests = ({images[0]: "image.raw"}, {images[1]: "image.raw"})
+    assert consequence(Clue("content", "sbom.cdx.json", first, second, digests=digests))
+    # With nothing else that differs, the number is random.
+    assert not consequence(Clue("content", "sbom.cdx.json", first, first.replace(b"0007", b"1117"), digests=digests))
 
 
 def test_consequences_are_told_from_causes(pair: Callable[[Plant], Result]) -> None:

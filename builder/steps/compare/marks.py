@@ -58,6 +58,8 @@ _MOST_STRETCHES = 256
 _TAR_BLOCK = 512
 _DIGEST = re.compile(rb"\b[0-9a-f]{64}\b")
 _SIZE = re.compile(rb'("size":\s*)\d+')
+# CycloneDX's number of a document, which grows from the digests of the image.
+_SERIAL = re.compile(rb'("serialNumber":\s*"urn:uuid:)[0-9a-f-]{36}')
 
 
 def masked(*patterns: Pattern) -> Callable[[Clue], bool]:
@@ -188,7 +190,12 @@ def consequence(clue: Clue) -> bool:
     if clue.files and _about(clue.files, clue.first, clue.second):
         return True
     first, second = (_renamed(*side) for side in zip((clue.first, clue.second), clue.digests, strict=True))
-    return (first, second) != (clue.first, clue.second) and _SIZE.sub(rb"\1", first) == _SIZE.sub(rb"\1", second)
+    return (first, second) != (clue.first, clue.second) and _derived(first) == _derived(second)
+
+
+def _derived(content: bytes) -> bytes:
+    """``content`` without what follows from digests: sizes and serial numbers."""
+    return _SERIAL.sub(rb"\1", _SIZE.sub(rb"\1", content))
 
 
 def _about(files: frozenset[str], first: bytes, second: bytes) -> bool:
