@@ -19,6 +19,7 @@ from pathlib import Path
 from builder.data.variation import Variation
 from builder.foundation.atomic import disk_error
 from builder.foundation.errors import LichenError, Problem
+from builder.foundation.link import link_or_copy
 from builder.foundation.place import Cache, Project
 from builder.foundation.process import Runner
 from builder.foundation.store import Store
@@ -152,7 +153,7 @@ def lay_out(
         for sha256 in _ordered(files, chance, variation):
             path = own.path(sha256)
             path.parent.mkdir(parents=True, exist_ok=True)
-            _lend(source.verified(sha256, files[sha256]), path)
+            link_or_copy(source.verified(sha256, files[sha256]), path)
         if variation.directories:
             # As large as what is free: a file of holes takes no room until it is needed.
             with host.disk.open("wb") as stream:
@@ -241,11 +242,3 @@ def _ordered(names: Iterable[str], chance: random.Random, variation: Variation) 
     if variation.shuffle is not None:
         chance.shuffle(ordered)
     return ordered
-
-
-def _lend(source: Path, target: Path) -> None:
-    try:
-        target.hardlink_to(source)
-    except OSError:
-        # Another file system, or links are not allowed: whatever it is, a copy fails with the true reason.
-        shutil.copyfile(source, target)

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from builder.data.bill import SPDX
 from builder.data.manifest import Manifest
 from builder.foundation.errors import InputError, Problem
 
-SPDX = "sbom.spdx.json"
 # SPDX has no kinds that would tell a wheel from a deb: our identifiers name them.
 _KIND = re.compile(r"SPDXRef-(deb|wheel|model|overlay|tool)-")
 _IMAGE = "SPDXRef-image"  # the document lists the image itself too

@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from builder.data.contents import CONTENTS, read_contents
-from builder.data.manifest import Manifest, read_manifest
+from builder.data.manifest import SIGNATURE, Manifest, read_manifest
 from builder.data.testresults import BOOT, PORTS, TESTS, Boot, Port, TestCase, read_boot, read_ports, read_tests
 from builder.data.verification import Verification, read_verification
 from builder.foundation.errors import InputError, Problem
 from builder.steps.report.bill import Item, items
 from builder.steps.report.sizes import Sizes, measure
-
-SIGNATURE = "SHA256SUMS.sig"
 
 Found = TypeVar("Found")
 
