@@ -12,9 +12,11 @@ A fragment begins with comments that say its ``Purpose``, ``Cost`` and ``Source`
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import get_args
 
 from builder.data.profile import Architecture
@@ -68,6 +70,24 @@ class Unmet:
 
     setting: Setting
     got: str
+
+
+def read_fragment(folder: Path, name: str, place: str) -> Fragment:
+    """The fragment ``name`` of ``folder``; ``place`` is where it is asked for.
+
+    Raises:
+        InputError: there is none (near matches are named), it cannot be read, or as :func:`parse_fragment`.
+    """
+    path = folder / f"{name}.config"
+    try:
+        return parse_fragment(name, path.read_text(encoding="utf-8"), str(path))
+    except FileNotFoundError:
+        known = sorted(item.stem for item in folder.glob("*.config"))
+        near = difflib.get_close_matches(name, known, n=3)
+        remedy = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known) or 'none'}"
+        raise InputError(Problem(f"there is no kernel fragment called {name!r}", place, "", remedy)) from None
+    except (OSError, ValueError) as error:
+        raise InputError(Problem("the kernel fragment cannot be read", str(path), str(error))) from error
 
 
 def parse_fragment(name: str, text: str, file: str) -> Fragment:

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from builder.data.overlay import Overlay
 from builder.data.profile import Model
 from builder.data.recipe import OverlayFolder
-from builder.data.yamlfile import KeyPath
+from builder.data.yamlfile import Document, KeyPath
 from builder.foundation.errors import Problem
 
 PRESET = "usr/lib/systemd/system-preset/10-lichen.preset"
@@ -85,3 +86,51 @@ class _Claims:
         self.files[target] = who
         for parent in parents:
             self.folders.setdefault(parent, who)
+
+
+def tree_problems(tree: Path, overlay: Overlay, document: Document) -> Iterator[Problem]:
+    """Files that are named but missing, and links that lead out of the tree."""
+    if tree.is_symlink():
+        yield Problem("the overlay's tree is a symbolic link", str(tree), f"to {tree.readlink()}", "use a real folder")
+        return
+    inside = tree.resolve()
+    for name in overlay.modes:
+        where = document.place(("modes", name))
+        try:
+            target = (tree / name).resolve()
+            found = target.is_file() or target.with_name(target.name + ".j2").is_file()
+        except (OSError, ValueError, RuntimeError) as error:
+            # No name of a file at all, too long for one, or links in a circle.
+            yield Problem("the path cannot be followed", where, str(error), "write it relative to tree/")
+            continue
+        if not target.is_relative_to(inside):
+            yield Problem(
+                "the path leaves the overlay's tree", where, f"it points to {target}", "write it relative to tree/"
+            )
+        elif not found:
+            yield Problem(
+                "the file is missing from the overlay", where, f"there is no {tree / name}", "add it or drop the mode"
+            )
+    for path in sorted(tree.rglob("*")) if tree.is_dir() else ():
+        if path.is_symlink() and not _stays_inside(tree, path):
+            why = f"it points to {path.readlink()}"
+            yield Problem(
+                "a symbolic link leaves the overlay's tree", str(path), why, "use a relative link that stays in tree/"
+            )
+        elif not path.is_symlink() and not path.is_file() and not path.is_dir():
+            yield Problem(
+                "not a file, folder or link", str(path), "devices and sockets cannot be in an overlay", "remove it"
+            )
+
+
+def _stays_inside(tree: Path, link: Path) -> bool:
+    target = link.readlink()
+    # An absolute target names a file of the image, not of this machine: systemd masks are links to /dev/null.
+    if target.is_absolute():
+        return ".." not in target.parts
+    depth = len(link.relative_to(tree).parts) - 1
+    for part in target.parts:
+        depth += -1 if part == ".." else 1
+        if depth < 0:
+            return False
+    return True

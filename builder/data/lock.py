@@ -18,7 +18,7 @@ from builder.data.toolchain import Suite
 from builder.foundation.digest import canonical_json, digest_bytes
 from builder.foundation.errors import InputError, Problem
 
-Use = Literal["image", "initrd", "tools", "mkosi"]
+Use = Literal["image", "initrd", "tools", "mkosi", "toolchain", "source"]
 
 
 def _below(path: str) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from builder.data.model import Frozen, Sha256
+from pydantic import BeforeValidator
+
+from builder.data.model import Frozen, Sha256, _tuple
 from builder.foundation.digest import digest_value
 
 
@@ -14,12 +16,14 @@ class Component(Frozen):
 
     Attributes:
         inputs: name of each input and its digest (or short text); the key is the digest of these and ``name``.
+        needs: names of the components that it is made from; what is kept needs none of them.
         cached: whether a complete result is kept already.
         stale: what moved since the newest kept result, one line each; empty when cached or never built.
     """
 
     name: str
     inputs: dict[str, str]
+    needs: Annotated[tuple[str, ...], BeforeValidator(_tuple)] = ()
     cached: bool = False
     stale: tuple[str, ...] = ()
 

@@ -23,10 +23,31 @@ class Image(Frozen):
 
 
 class Kernel(Frozen):
-    """Which kernel boots the image, and with what arguments."""
+    """Which kernel boots the image, and with what arguments: one that Debian built, or the project's own."""
 
-    package: str = Field("linux-image-amd64", pattern=r"^linux-image-[a-z0-9+.-]+$", description="Debian package")
+    package: str | None = Field(
+        None, pattern=r"^linux-image-[a-z0-9+.-]+$", description="Debian package of a kernel that Debian built"
+    )
+    source: str | None = Field(
+        None,
+        pattern=r"^linux-source-[0-9]+\.[0-9]+$",
+        description="Debian package of the source that the project's own kernel is built from",
+    )
+    fragments: Names = Field((), description="fragments of kernel-configs/ that the project's own kernel is built with")
+    certificate: str | None = Field(
+        None,
+        description="file with the X.509 certificate of the key that signs modules, relative to the project; "
+        "the kernel then refuses all other modules",
+    )
     command_line: Strings = Field((), description="kernel arguments, in order")
+
+    @model_validator(mode="after")
+    def _one_kernel(self) -> Kernel:
+        if (self.package is None) == (self.source is None):
+            raise ValueError("name the kernel's `package` or its `source`; `null` takes back what a parent names")
+        if self.package and self.certificate:
+            raise ValueError("a kernel that Debian built knows no certificate but Debian's: name a `source`")
+        return self
 
 
 class Model(Frozen):
@@ -102,7 +123,7 @@ class Profile(Frozen):
     )
     suite: Literal["trixie"] = Field("trixie", description="Debian release")
     image: Image
-    kernel: Kernel = Kernel()
+    kernel: Kernel
     overlays: Names = Field((), description="overlays, in the order in which their files are laid down")
     packages: Packages = Field((), description="Debian packages besides those of the overlays")
     models: dict[Name, Model] = Field({}, description="trained models to bake in, by name")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from builder.data.kernel import OwnKernel
 from builder.data.overlay import Overlay
 from builder.data.profile import Architecture, Profile
 from builder.data.publickey import PublicKey
@@ -49,6 +50,7 @@ class Recipe:
         options: per overlay, every declared option with its value in this profile.
         origins: for each key path of the merged profile, ``FILE:LINE`` of the file that set it.
         keys: the public key of each of the profile's repositories.
+        kernel: the project's own kernel, None for one that Debian built.
     """
 
     name: str
@@ -57,11 +59,13 @@ class Recipe:
     options: dict[str, dict[str, Any]]
     origins: dict[KeyPath, str]
     keys: dict[str, PublicKey] = field(default_factory=dict)
+    kernel: OwnKernel | None = None
 
     @property
     def packages(self) -> tuple[str, ...]:
         """Debian packages of the image that a person named, sorted."""
-        named = {self.profile.kernel.package, *self.profile.packages}
+        kernel = self.profile.kernel.package
+        named = {*((kernel,) if kernel else ()), *self.profile.packages}
         for item in self.overlays:
             named.update(item.overlay.packages, item.overlay.python.provided.values())
         return tuple(sorted(named))
@@ -112,7 +116,11 @@ class Recipe:
             {
                 "name": self.name,
                 "profile": profile.model_dump(
-                    mode="json", exclude={"description", "extends", "models", "repositories"}
+                    mode="json",
+                    exclude={
+                        **dict.fromkeys(("description", "extends", "models", "repositories"), True),
+                        "kernel": {"certificate", "fragments"},
+                    },
                 ),
                 "models": {
                     name: model.model_dump(mode="json", exclude={"source"}) for name, model in profile.models.items()
@@ -121,6 +129,7 @@ class Recipe:
                     name: {**repository.choosing(), "key": self.keys[name].sha256}
                     for name, repository in profile.repositories.items()
                 },
+                **({"kernel": self.kernel.identity()} if self.kernel else {}),
                 "options": self.options,
                 "overlays": [
                     {

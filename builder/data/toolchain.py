@@ -90,6 +90,46 @@ TOOLS_PACKAGES = (
     "zstd",
 )
 
+# What compiles kernels and their modules, natively for every architecture. mkosi runs in this tree, which it asks for
+# apt and a few tools more. All of it is the release's own, for cross builds too.
+_TOOLCHAIN_PACKAGES = (
+    "apt",
+    "bc",
+    "bison",
+    "ccache",
+    "cpio",
+    "debian-archive-keyring",
+    "flex",
+    "gcc",
+    "kmod",
+    "libc6-dev",
+    "libelf-dev",
+    "libfaketime",
+    "libssl-dev",
+    "make",
+    "openssl",
+    "pahole",
+    "perl",
+    "python3",
+    "rsync",
+    "util-linux",
+    "xz-utils",
+    "zstd",
+)
+# GNU triplets, which name the cross compilers and the programs in them.
+TRIPLETS: dict[Architecture, str] = {
+    "amd64": "x86_64-linux-gnu",
+    "arm64": "aarch64-linux-gnu",
+    "riscv64": "riscv64-linux-gnu",
+}
+
+
+def toolchain_packages(architecture: Architecture) -> tuple[str, ...]:
+    """Packages of the tree that compiles kernels for ``architecture``."""
+    cross = () if architecture == BUILD_ARCHITECTURE else (f"gcc-{TRIPLETS[architecture]}",)
+    return tuple(sorted((*_TOOLCHAIN_PACKAGES, *cross)))
+
+
 # Enough to find, check and mount the root partition, and an emergency shell to see why it failed.
 INITRD_PACKAGES = (
     "bash",

@@ -48,8 +48,9 @@ class Project:
 class Cache:
     """What this machine keeps between runs; everything in it can be made again.
 
-    Layout: ``store/`` content-addressed files, ``components/NAME/KEY/`` built parts, ``apt/`` private apt roots,
-    ``uv/`` uv's own cache, ``wheels/`` what it is asked, ``workspace/`` builds under way when they are not on tmpfs.
+    Layout: ``store/`` content-addressed files, ``components/NAME/KEY/`` built parts, ``ccache/`` compiled objects,
+    ``apt/`` private apt roots, ``uv/`` uv's own cache, ``wheels/`` what it is asked, ``workspace/`` builds under way
+    when they are not on tmpfs.
     """
 
     root: Path
@@ -73,6 +74,11 @@ class Cache:
     def uv(self) -> Path:
         """Cache of uv itself."""
         return self.root / "uv"
+
+    @property
+    def compiled(self) -> Path:
+        """Objects that ccache keeps, for kernels that differ little."""
+        return self.root / "ccache"
 
     @property
     def workspace(self) -> Path:

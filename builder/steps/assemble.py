@@ -79,14 +79,23 @@ class Assembler:
     circumstances: Circumstances = USUAL
 
     def build(
-        self, tree: Path, output: Path, *, needed: int, tools: Path | None, binds: Mapping[str, Path], log: Path
+        self,
+        tree: Path,
+        output: Path,
+        *,
+        needed: int,
+        tools: Path | None,
+        binds: Mapping[str, Path],
+        log: Path,
+        kept: Path | None = None,
     ) -> None:
         """Build the configuration in ``tree``; its outputs appear in ``output``.
 
         Args:
             needed: bytes that the workspace may take, an estimate from above.
             tools: the tools tree; None for the host's own programs (only the tools tree itself is built so).
-            binds: name below the output folder to the finished component that appears there.
+            binds: place in ``tree/`` or ``output/`` to the finished component that appears there, read-only.
+            kept: folder for compiled objects, which appears writable as ``tree/ccache``; None for none.
             log: everything that mkosi and the programs under it print is appended.
 
         Raises:
@@ -100,6 +109,7 @@ class Assembler:
         with tempfile.TemporaryDirectory(dir=self.scratch, prefix=prefix, ignore_cleanup_errors=True) as name:
             size = self._tmpfs_size(tree.name, needed, Path(name))
             mounts = self._mounts(tree, output, Path(name), tools, binds)
+            mounts += [("rw", kept, "tree/ccache")] if kept else []
             command = [*_contained(size, mounts), sys.executable, "-m", "mkosi"]
             command += ["--directory", str(_PLACE / "tree"), "--output-directory", str(_PLACE / "output"), "--force"]
             command += ["--workspace-directory", str(_PLACE / "workspace")]
@@ -118,7 +128,7 @@ class Assembler:
         mounts = [("rw", disk / name, name) for name in ("home", "workspace")]
         mounts += [("rw", tree, "tree"), ("rw", output, "output"), ("ro", self.mkosi, "mkosi")]
         mounts += [("ro", tools, "tools")] if tools else []
-        mounts += [("ro", source, f"output/{name}") for name, source in binds.items()]
+        mounts += [("ro", source, place) for place, source in binds.items()]
         # Their files are the store's own: nothing that runs in a build may write to them.
         mounts += [("ro", tree / name, f"tree/{name}") for name in ("packages", "wheels") if (tree / name).is_dir()]
         return mounts

@@ -6,13 +6,13 @@ import difflib
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
 from builder.data import toolchain
-from builder.data.layout import layout_problems
+from builder.data.kernel import OwnKernel, architectures_disagree, read_kernel
+from builder.data.layout import layout_problems, tree_problems
 from builder.data.overlay import Overlay
 from builder.data.profile import Profile
 from builder.data.publickey import PublicKey, read_public_key
@@ -142,6 +142,7 @@ def load_recipe(project: Project, name: str) -> Recipe:
     options = _options(merged.value.get("options"), wanted, overlays, merged, found)
     found.wrong.extend(layout_problems(overlays, profile.models if profile else {}, merged.place))
     keys = _keys(project, profile, merged, found) if profile else {}
+    kernel = _kernel(project, profile, overlays, merged, found) if profile else None
     if profile and not profile.abstract and not profile.architectures:
         remedy = "add `architectures: [amd64]`, or `abstract: true` for a parent"
         found.absent.append(Problem("the profile names no architecture", str(documents[-1].path), "", remedy))
@@ -150,7 +151,7 @@ def load_recipe(project: Project, name: str) -> Recipe:
         # One place, one problem: the first one told is the cause of the others, and a value that may have several
         # types is refused by each of them.
         raise InputError(list({problem.where: problem for problem in reversed(problems)}.values())[::-1])
-    return Recipe(name, profile, overlays, options, merged.origins, keys)
+    return Recipe(name, profile, overlays, options, merged.origins, keys, kernel)
 
 
 def load_buildable(project: Project, name: str) -> Recipe:
@@ -291,56 +292,8 @@ def _overlays(project: Project, wanted: list[str], merged: _Merged, found: _Find
                 found.absent.append(
                     Problem(f"overlay {required!r} is missing", where, why, f"add it to overlays in {place}")
                 )
-        found.wrong.extend(_tree_problems(folder / "tree", overlay, document))
+        found.wrong.extend(tree_problems(folder / "tree", overlay, document))
         yield OverlayFolder(name, folder, overlay, document)
-
-
-def _tree_problems(tree: Path, overlay: Overlay, document: Document) -> Iterator[Problem]:
-    """Files that are named but missing, and links that lead out of the tree."""
-    if tree.is_symlink():
-        yield Problem("the overlay's tree is a symbolic link", str(tree), f"to {tree.readlink()}", "use a real folder")
-        return
-    inside = tree.resolve()
-    for name in overlay.modes:
-        where = document.place(("modes", name))
-        try:
-            target = (tree / name).resolve()
-            found = target.is_file() or target.with_name(target.name + ".j2").is_file()
-        except (OSError, ValueError, RuntimeError) as error:
-            # No name of a file at all, too long for one, or links in a circle.
-            yield Problem("the path cannot be followed", where, str(error), "write it relative to tree/")
-            continue
-        if not target.is_relative_to(inside):
-            yield Problem(
-                "the path leaves the overlay's tree", where, f"it points to {target}", "write it relative to tree/"
-            )
-        elif not found:
-            yield Problem(
-                "the file is missing from the overlay", where, f"there is no {tree / name}", "add it or drop the mode"
-            )
-    for path in sorted(tree.rglob("*")) if tree.is_dir() else ():
-        if path.is_symlink() and not _stays_inside(tree, path):
-            why = f"it points to {path.readlink()}"
-            yield Problem(
-                "a symbolic link leaves the overlay's tree", str(path), why, "use a relative link that stays in tree/"
-            )
-        elif not path.is_symlink() and not path.is_file() and not path.is_dir():
-            yield Problem(
-                "not a file, folder or link", str(path), "devices and sockets cannot be in an overlay", "remove it"
-            )
-
-
-def _stays_inside(tree: Path, link: Path) -> bool:
-    target = link.readlink()
-    # An absolute target names a file of the image, not of this machine: systemd masks are links to /dev/null.
-    if target.is_absolute():
-        return ".." not in target.parts
-    depth = len(link.relative_to(tree).parts) - 1
-    for part in target.parts:
-        depth += -1 if part == ".." else 1
-        if depth < 0:
-            return False
-    return True
 
 
 def _options(
@@ -379,3 +332,29 @@ def _keys(project: Project, profile: Profile, merged: _Merged, found: _Findings)
         except InputError as error:
             found.wrong.extend(error.problems)
     return keys
+
+
+def _kernel(
+    project: Project, profile: Profile, overlays: tuple[OverlayFolder, ...], merged: _Merged, found: _Findings
+) -> OwnKernel | None:
+    """The project's own kernel with the fragments of profile and overlays; None for one that Debian built."""
+    kernel = profile.kernel
+    asked = {name: merged.place(("kernel", "fragments", at)) for at, name in enumerate(kernel.fragments)}
+    for item in overlays:
+        for at, name in enumerate(item.overlay.kernel_fragments):
+            asked.setdefault(name, item.document.place(("kernel_fragments", at)))
+    if kernel.source is None:
+        why = f"{kernel.package} is built already"
+        remedy = "name a `source` instead of `package`"
+        found.wrong += [Problem("a fragment needs a kernel of our own", at, why, remedy) for at in asked.values()]
+        return None
+    place = merged.place(("kernel", "certificate"))
+    try:
+        own = read_kernel(
+            project.root, kernel.source, asked, (kernel.certificate, place) if kernel.certificate else None
+        )
+    except InputError as error:
+        found.wrong.extend(error.problems)
+        return None
+    found.wrong.extend(architectures_disagree(own, profile.architectures))
+    return own

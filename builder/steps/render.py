@@ -1,6 +1,7 @@
 """Rendering: recipe + lock -> the files of an mkosi configuration. Pure; only :func:`write_tree` touches a disk.
 
-Models may be gigabytes: a tree holds them by reference, and they are linked out of the store when it is written.
+Models and kernel sources are large: a tree holds them by reference, and they are linked out of the store when it is
+written.
 
 The whole tree (:func:`rendered_tree`) is a normal mkosi configuration with sub-images. Lichen itself builds one
 component at a time from :func:`component_tree`, which holds the very same settings for one of them.
@@ -20,8 +21,9 @@ from typing import Any
 import jinja2
 
 from builder.data import toolchain
+from builder.data.kernel import LOCAL_VERSION, KernelBuild
 from builder.data.layout import HOSTNAME, PRESET, overlay_targets
-from builder.data.lock import Lock, LockedModel
+from builder.data.lock import Deb, Lock, LockedModel
 from builder.data.profile import Architecture
 from builder.data.recipe import OverlayFolder, Recipe
 from builder.foundation.atomic import disk_error
@@ -31,6 +33,16 @@ from builder.foundation.link import copy, link_or_copy
 from builder.foundation.store import Store
 
 PYTHON_PREFIX = "/opt/ai"
+# Components of the project's own kernel, in build order. They are made in the toolchain tree, by the build machine, and
+# their keys must not move with the lock's date: a newer lock with the same source has the same kernel.
+KERNEL_PARTS = ("kernel-config", "kernel", "modules")
+_EPOCH_OF_PARTS = 946684800  # 2000-01-01, seconds; what the kernel itself bears is the date of its source
+# What make is asked for; the first is the file that boots, which a UKI wants as an EFI program of its own.
+_TARGETS: dict[Architecture, str] = {
+    "amd64": "bzImage modules",
+    "arm64": "Image modules dtbs",
+    "riscv64": "Image modules dtbs",
+}
 MODELS = "models.sha256"  # lists the models of a rendered tree, as sha256sum(1) reads it
 MKOSI_ARCHITECTURES: dict[Architecture, str] = {"amd64": "x86-64", "arm64": "arm64", "riscv64": "riscv64"}
 # Names of partitions and hash seeds grow from the image's name below this, so they differ between images only.
@@ -39,19 +51,19 @@ NAMESPACE = uuid.UUID("6c696368-656e-5069-8d61-676573206f66")
 
 @dataclass(frozen=True)
 class RenderedFile:
-    """One file of a rendered tree: bytes and permissions, or where it links to, or which model; and its overlay."""
+    """One file of a rendered tree: bytes and permissions, where it links to, or what of the store; and its overlay."""
 
     content: bytes = b""
     mode: int = 0o644
     link: str | None = None
-    model: LockedModel | None = None
+    stored: LockedModel | Deb | None = None
     overlay: str | None = None
 
     def identity(self) -> list[str]:
         """What decides bytes of the image, for a digest."""
         if self.link is not None:
             return ["link", self.link]
-        return [f"{self.mode:04o}", self.model.sha256 if self.model else digest_bytes(self.content)]
+        return [f"{self.mode:04o}", self.stored.sha256 if self.stored else digest_bytes(self.content)]
 
 
 Tree = dict[str, RenderedFile]
@@ -77,6 +89,7 @@ def rendered_tree(recipe: Recipe, lock: Lock) -> Tree:
     # Scripts of sub-images see the top folder as their sources.
     tree = _moved(tree, "mkosi.images/python/requirements.txt", "requirements.txt")
     tree |= {f"tools/{path}": file for path, file in component_tree("tools", recipe, lock).items()}
+    tree |= _kernel_trees(recipe, lock)
     if lock.models:
         listed = "".join(f"{model.sha256}  {path}\n" for path, model in sorted(_model_paths(lock).items()))
         tree[MODELS] = RenderedFile(listed.encode())
@@ -87,10 +100,34 @@ def component_tree(name: str, recipe: Recipe, lock: Lock) -> Tree:
     """An mkosi configuration that builds one component and depends on no other image's configuration.
 
     Args:
-        name: ``tools``, ``base``, ``initrd``, ``python`` or ``image``.
+        name: ``tools``, ``base``, ``initrd``, ``python``, ``image``, ``toolchain`` or one of :data:`KERNEL_PARTS`.
     """
-    tree = {"mkosi.conf": _distribution(recipe, lock, native=name == "tools")}
+    dateless = name == "toolchain" or name in KERNEL_PARTS
+    tree = {"mkosi.conf": _distribution(recipe, lock, native=dateless or name == "tools", dateless=dateless)}
     return tree | _moved(_component(name, recipe, lock, ()), "mkosi.conf", f"mkosi.conf.d/{name}.conf")
+
+
+def _kernel_trees(recipe: Recipe, lock: Lock) -> Tree:
+    """What plain mkosi makes the project's own kernel from: build ``toolchain/`` first, then ``kernel/``."""
+    if not recipe.kernel:
+        return {}
+    tree = {f"toolchain/{path}": file for path, file in component_tree("toolchain", recipe, lock).items()}
+    place = "%D/../toolchain/mkosi.output/toolchain"
+    tree["kernel/mkosi.conf"] = _distribution(recipe, lock, tools_tree=place, native=True, dateless=True)
+    for name in KERNEL_PARTS:
+        made = _moved(_component(name, recipe, lock, ()), "mkosi.conf", f"mkosi.images/{name}/mkosi.conf")
+        # Scripts are found beside their configuration; what they read, in the top folder.
+        made = _moved(made, f"{name}.finalize", f"mkosi.images/{name}/{name}.finalize")
+        tree |= {f"kernel/{path}": file for path, file in made.items()}
+    return tree
+
+
+def kernel_build(recipe: Recipe, lock: Lock) -> KernelBuild | None:
+    """The project's own kernel as the lock has it; None when the profile has one that Debian built."""
+    if not recipe.kernel:
+        return None
+    (source,) = lock.used_by("source")
+    return KernelBuild(recipe.kernel, source, lock.architecture)
 
 
 def _has_wheels(lock: Lock) -> bool:
@@ -101,13 +138,15 @@ def _moved(tree: Tree, old: str, new: str) -> Tree:
     return {new if path == old else path: file for path, file in tree.items()}
 
 
-def _distribution(recipe: Recipe, lock: Lock, *, tools_tree: str = "", native: bool = False) -> RenderedFile:
+def _distribution(
+    recipe: Recipe, lock: Lock, *, tools_tree: str = "", native: bool = False, dateless: bool = False
+) -> RenderedFile:
     architecture = toolchain.BUILD_ARCHITECTURE if native else lock.architecture
     template = _templates() / "distribution.conf.j2"
     variables = {
         "release": recipe.profile.suite,
         "mkosi_architecture": MKOSI_ARCHITECTURES[architecture],
-        "epoch": lock.source_date_epoch,
+        "epoch": _EPOCH_OF_PARTS if dateless else lock.source_date_epoch,
         "tools_tree": tools_tree,
     }
     return RenderedFile(_render(template.read_text(), variables, str(template)))
@@ -116,7 +155,13 @@ def _distribution(recipe: Recipe, lock: Lock, *, tools_tree: str = "", native: b
 def _component(name: str, recipe: Recipe, lock: Lock, subimages: object) -> Tree:
     variables: dict[str, Any] = {
         "name": recipe.name,
-        "packages": component_packages(name, recipe),
+        "packages": component_packages(name, recipe, lock.architecture),
+        "kernel": kernel_build(recipe, lock),
+        "local_version": LOCAL_VERSION,
+        "triplet": toolchain.TRIPLETS[lock.architecture],
+        "build_architecture": toolchain.BUILD_ARCHITECTURE,
+        "targets": _TARGETS[lock.architecture],
+        "boot_image": _TARGETS[lock.architecture].split()[0],
         "prefix": PYTHON_PREFIX,
         "parent": str(Path(PYTHON_PREFIX).parent),
         "platform": toolchain.WHEEL_PLATFORMS[lock.architecture],
@@ -129,11 +174,26 @@ def _component(name: str, recipe: Recipe, lock: Lock, subimages: object) -> Tree
         "root_size": recipe.profile.image.root_size,
     }
     tree = _template_tree(_templates() / name, variables)
+    if name in KERNEL_PARTS:
+        tree |= _kernel_files(name, kernel_build(recipe, lock), variables)
     if name == "python":
         tree["requirements.txt"] = RenderedFile(requirements(lock).encode())
     if name == "image":
         tree |= {f"extra/{path}": file for path, file in overlay_files(recipe).items()}
-        tree |= {path: RenderedFile(mode=0o444, model=model) for path, model in _model_paths(lock).items()}
+        tree |= {path: RenderedFile(mode=0o444, stored=model) for path, model in _model_paths(lock).items()}
+    return tree
+
+
+def _kernel_files(name: str, build: KernelBuild | None, variables: Mapping[str, Any]) -> Tree:
+    """What the scripts of a kernel's components read."""
+    assert build  # noqa: S101 (these components are only asked for when there is one)
+    tree = _template_tree(_templates() / "kernel-common", variables)
+    if name == "kernel-config":
+        tree["fragments.config"] = RenderedFile(build.config.encode())
+    if name in ("kernel-config", "kernel"):
+        tree["source.deb"] = RenderedFile(mode=0o444, stored=build.source)
+        if certificate := build.kernel.certificate:
+            tree["certificate.pem"] = RenderedFile(certificate.pem)
     return tree
 
 
@@ -141,13 +201,19 @@ def _model_paths(lock: Lock) -> dict[str, LockedModel]:
     return {f"extra{model.target}": model for model in lock.models}
 
 
-def component_packages(name: str, recipe: Recipe) -> tuple[str, ...]:
+def component_packages(name: str, recipe: Recipe, architecture: Architecture) -> tuple[str, ...]:
     """The packages named in a component's configuration; apt adds what they depend on."""
     return {
         "tools": toolchain.TOOLS_PACKAGES,
         "initrd": toolchain.INITRD_PACKAGES,
-        "base": tuple(sorted({*recipe.packages, *toolchain.IMAGE_PACKAGES})),
+        "base": image_packages(recipe),
+        "toolchain": toolchain.toolchain_packages(architecture),
     }.get(name, ())
+
+
+def image_packages(recipe: Recipe) -> tuple[str, ...]:
+    """The packages that are named for the base tree, sorted; the project's own kernel is laid down later."""
+    return tuple(sorted({*recipe.packages, *toolchain.IMAGE_PACKAGES, *(("kmod",) if recipe.kernel else ())}))
 
 
 def requirements(lock: Lock) -> str:
@@ -241,26 +307,26 @@ def write_tree(tree: Tree, destination: Path, store: Store | None = None) -> Non
     """Write a rendered tree into a new folder.
 
     Args:
-        store: has the models; without it they are left out.
+        store: has models and sources; without it they are left out.
 
     Raises:
-        LichenError: a model is missing or was changed, the disk is full or the folder cannot be written.
+        LichenError: a file of the store is missing or was changed, the disk is full or the folder cannot be written.
     """
     placed: set[str] = set()
     try:
         for name, file in sorted(tree.items()):
             path = destination / name
-            if file.model and not store:
+            if file.stored and not store:
                 continue
             path.parent.mkdir(parents=True, exist_ok=True)
             if file.link is not None:
                 path.symlink_to(file.link)
-            elif file.model and store:
-                source = store.verified(file.model.sha256, file.model.size)
+            elif file.stored and store:
+                source = store.verified(file.stored.sha256, file.stored.size)
                 # A second name of one object must not become a hard link within the image: where the store is on
                 # another file system it would be a second file.
-                (copy if file.model.sha256 in placed else link_or_copy)(source, path)
-                placed.add(file.model.sha256)
+                (copy if file.stored.sha256 in placed else link_or_copy)(source, path)
+                placed.add(file.stored.sha256)
             else:
                 path.write_bytes(file.content)
                 path.chmod(file.mode)

@@ -30,8 +30,9 @@ from builder.steps.assemble import Assembler
 from builder.steps.components import ComponentCache
 from builder.steps.export import export_repository, export_wheels
 from builder.steps.finish import Papers, finish_image, require_installed
+from builder.steps.kernels import judge, sign_modules
 from builder.steps.profiles import load_buildable
-from builder.steps.render import component_tree, write_tree
+from builder.steps.render import component_tree, kernel_build, write_tree
 from builder.verbs.fetch import bring
 from builder.verbs.lock import current_lock
 from builder.verbs.plan import plan_image
@@ -47,8 +48,29 @@ _COPIES = 2
 _LEAST = 1 << 30  # bytes for the rest, UKI and ESP among it
 _POLL_SECONDS = 0.2
 
-# Components that the image is made of, and the names of their files in mkosi's output folder.
-_PARTS = {"base": "base", "initrd": "initrd.cpio.zst", "python": "python"}
+# Components that others are made of: the name of what mkosi leaves, and where those others look for it.
+_PLACES = {
+    "base": ("base", "output/base"),
+    "initrd": ("initrd.cpio.zst", "output/initrd.cpio.zst"),
+    "python": ("python", "output/python"),
+    "kernel-config": ("kernel-config", "tree/mkosi.output/kernel-config"),
+    "kernel": ("kernel", "tree/mkosi.output/kernel"),
+    "modules": ("modules", "tree/kernel/mkosi.output/modules"),
+}
+# Bytes that a kernel's components may take in the workspace: source unpacked, and objects with debug information.
+_WORKSPACES = {"kernel-config": 3 << 30, "kernel": 14 << 30, "modules": 3 << 30}
+
+
+# Which of the locked packages a component is made from.
+_USES: dict[str, Use] = {
+    "mkosi": "mkosi",
+    "tools": "tools",
+    "toolchain": "toolchain",
+    "base": "image",
+    "initrd": "initrd",
+    "kernel-config": "source",
+    "kernel": "source",
+}
 
 
 @dataclass(frozen=True)
@@ -142,6 +164,18 @@ def provide_toolbox(workbench: Workbench, name: str, architecture: str | None = 
     return box
 
 
+def provide_component(workbench: Workbench, name: str, part: str, architecture: str | None = None) -> Path:
+    """The folder of one component of a profile's image, built when it is not kept yet.
+
+    Raises:
+        InputError: as :func:`build`, or the profile's image has no such component.
+        LichenError: as :func:`build`.
+    """
+    recipe, lock = _recipe_and_lock(workbench, name, architecture)
+    with _under_way(workbench, recipe, lock) as work:
+        return work.provide(part)
+
+
 def _kept_toolbox(workbench: Workbench, recipe: Recipe, lock: Lock) -> Toolbox | None:
     kept = ComponentCache(workbench.cache.components)
     mkosi, tools = (plan_image(workbench, recipe, lock).component(part) for part in ("mkosi", "tools"))
@@ -208,20 +242,40 @@ class _Build:
         missing = [name for name in ("mkosi", "tools") if not self._has(name)]
         self._fetch([file for name in missing for file in self._files(name)])
         mkosi = self._provide("mkosi", self._unpack_mkosi)
-        tools = self._provide("tools", lambda folder: self._assemble("tools", folder, mkosi / MKOSI_PACKAGE, None))
+        tools = self._provide("tools", lambda folder: self._mkosi("tools", folder, mkosi / MKOSI_PACKAGE, None))
         return Toolbox(tools / "tools", mkosi / MKOSI_PACKAGE)
 
-    def components(self) -> None:
-        """Everything that the image is put together from, independent parts beside one another."""
-        names = [item.name for item in self.plan.components if item.name not in ("mkosi", "tools", "image")]
-        missing = [name for name in ("mkosi", "tools", *names) if not self._has(name)]
-        self._fetch([file for name in (*missing, "image") for file in self._files(name)])
+    def components(self, goal: str = "image") -> None:
+        """Everything that ``goal`` is made from, independent parts beside one another."""
+        missing = self._missing(goal)
+        self._fetch([file for name in (*missing, goal) for file in self._files(name)])
         box = self.toolbox()
 
         def task(name: str) -> Callable[[], Path]:
             return lambda: self._provide(name, lambda folder: self._part(name, folder, box))
 
-        _together([task(name) for name in names], self._stop, self.circumstances.jobs)
+        done: set[str] = {"mkosi", "tools"}
+        waiting = [name for name in missing if name not in done]
+        while waiting:
+            ready = [name for name in waiting if not {*self._component(name).needs}.intersection(waiting)]
+            _together([task(name) for name in ready], self._stop, self.circumstances.jobs)
+            waiting = [name for name in waiting if name not in ready]
+
+    def provide(self, name: str) -> Path:
+        """One component, with everything that it is made from."""
+        if not self._has(name):
+            self.components(name)
+            box = self.toolbox()
+            self._provide(name, lambda folder: self._part(name, folder, box))
+        return self._path(name)
+
+    def _missing(self, goal: str) -> list[str]:
+        """What must be built before ``goal``, in build order: what is kept needs nothing any more."""
+        wanted: set[str] = set()
+        for component in reversed(self.plan.components):
+            if component.name == goal or (component.name in wanted and not self._has(component.name)):
+                wanted.update(component.needs)
+        return [item.name for item in self.plan.components if item.name in wanted and not self._has(item.name)]
 
     def _stop(self) -> None:
         self.stopped.set()
@@ -233,8 +287,7 @@ class _Build:
         from builder.verbs.papers import Writer
 
         box = self.toolbox()
-        parts = {name: inside for name, inside in _PARTS.items() if self._in_plan(name)}
-        trees = {name: self._path(name) / name for name in parts if name != "initrd"}
+        trees = {name: self._path(name) / name for name in ("base", "python", "modules") if self._in_plan(name)}
         writer = Writer(
             self.workbench.runner, self.store, self.recipe, self.lock, self.plan, trees, self.workbench.progress
         )
@@ -243,7 +296,7 @@ class _Build:
         output.mkdir()
         begin = time.monotonic()
         with step(self.workbench.progress, "image"):
-            self._mkosi("image", output, box.mkosi, box.tree, parts)
+            self._mkosi("image", output, box.mkosi, box.tree)
         self.seconds["image"] = round(time.monotonic() - begin, 1)
         begin = time.monotonic()
         with step(self.workbench.progress, "manifest and checksums"):
@@ -256,40 +309,57 @@ class _Build:
         return manifest
 
     def _part(self, name: str, folder: Path, box: Toolbox) -> None:
-        self._assemble(name, folder, box.mkosi, box.tree)
+        tools = box.tree
+        if "toolchain" in self._component(name).needs:
+            tools = self._path("toolchain") / "toolchain"
+        self._mkosi(name, folder, box.mkosi, tools)
         if name == "base":
             require_installed(folder / "base", self.lock)
+        if name == "kernel-config":
+            self._judge(folder / "kernel-config")
 
-    def _assemble(self, name: str, folder: Path, mkosi: Path, tools: Path | None) -> None:
-        self._mkosi(name, folder, mkosi, tools, {})
+    def _judge(self, folder: Path) -> None:
+        """The gate: a kernel that is not what was asked for is not built."""
+        build = kernel_build(self.recipe, self.lock)
+        if build:
+            preferred = judge(build.kernel.settings(build.architecture), folder)
+            for problem in preferred:
+                self.workbench.progress.note(f"{problem.what}: {problem.why} ({problem.where})")
 
-    def _mkosi(self, name: str, output: Path, mkosi: Path, tools: Path | None, parts: dict[str, str]) -> None:
+    def _mkosi(self, name: str, output: Path, mkosi: Path, tools: Path | None) -> None:
         tree = self.scratch / name
         write_tree(component_tree(name, self.recipe, self.lock), tree, self.store)
         suite = self.recipe.profile.suite
         # mkosi reads the repository's indices even for a component that installs nothing.
-        debs = [file for file in self._files(name) if isinstance(file, Deb)]
+        files = [file for file in self._files(name) if not (isinstance(file, Deb) and "source" in file.uses)]
+        debs = [file for file in files if isinstance(file, Deb)]
         export_repository(self.store, debs, tree / "packages", suite, self.workbench.runner)
-        wheels = [file for file in self._files(name) if isinstance(file, Wheel)]
+        wheels = [file for file in files if isinstance(file, Wheel)]
         if wheels:
             export_wheels(self.store, wheels, tree / "wheels")
-        needed = _LEAST + sum(file.size * _takes(file) for file in self._files(name))
-        if parts:
+        if name == "modules" and (signer := self.workbench.module_signer):
+            sign_modules(self._path("kernel") / "kernel/image", signer, tree / "signatures")
+        parts = [part for part in self._component(name).needs if part in _PLACES]
+        needed = _LEAST + sum(file.size * _takes(file) for file in files) + _WORKSPACES.get(name, 0)
+        if name == "image":
             needed += _COPIES * sum(self.kept.size(self._component(part)) for part in parts)
             needed += size_in_bytes(self.recipe.profile.image.root_size)
         bench = self.workbench
         assembler = Assembler(bench.runner, bench.progress, mkosi, self.scratch, self.circumstances)
-        binds = {inside: self._path(part) / inside for part, inside in parts.items()}
-        assembler.build(tree, output, needed=needed, tools=tools, binds=binds, log=self.log)
+        binds = {place: self._path(part) / made for part, (made, place) in _PLACES.items() if part in parts}
+        kept = None
+        if name == "kernel":
+            kept = bench.cache.compiled
+            kept.mkdir(parents=True, exist_ok=True)
+        assembler.build(tree, output, needed=needed, tools=tools, binds=binds, log=self.log, kept=kept)
 
     def _unpack_mkosi(self, folder: Path) -> None:
         (deb,) = self.lock.used_by("mkosi")
         self.workbench.runner.run(["dpkg-deb", "-x", self.store.verified(deb.sha256, deb.size), folder])
 
     def _files(self, name: str) -> Sequence[LockedFile]:
-        uses: dict[str, Use] = {"mkosi": "mkosi", "tools": "tools", "base": "image", "initrd": "initrd"}
-        if name in uses:
-            return self.lock.used_by(uses[name])
+        if name in _USES:
+            return self.lock.used_by(_USES[name])
         if name == "image":
             return self.lock.models
         return self.lock.wheels if name == "python" else ()

@@ -186,7 +186,7 @@ def _resolution(recipe: Recipe, architecture: Architecture) -> str:
             "architecture": architecture,
             "suites": [suite.model_dump(mode="json") for suite in toolchain.release_suites(recipe.profile.suite)],
             "mkosi": toolchain.MKOSI_SUITE.model_dump(mode="json"),
-            "packages": wanted_packages(recipe),
+            "packages": wanted_packages(recipe, architecture),
             "requirements": recipe.requirements,
             "provided": recipe.provided,
             "python": toolchain.PYTHON_VERSIONS[recipe.profile.suite],
@@ -217,7 +217,7 @@ def _locked(of: Lock) -> Mapping[tuple[What, str], tuple[str, str]]:
     """Version and SHA-256 of everything in a lock."""
     locked: dict[tuple[What, str], tuple[str, str]] = {}
     for deb in of.debs:
-        inside = {"image", "initrd"} & set(deb.uses)
+        inside = {"image", "initrd", "source"} & set(deb.uses)
         locked["deb" if inside else "tool", deb.name] = deb.version, deb.sha256
     locked.update({("wheel", wheel.name): (wheel.version, wheel.sha256) for wheel in of.wheels})
     locked.update({("model", model.name): (model.sha256[:12], model.sha256) for model in of.models})

@@ -12,7 +12,7 @@ from builder.data.recipe import Recipe
 from builder.foundation.digest import digest_file, digest_value
 from builder.foundation.errors import InputError
 from builder.foundation.place import Project
-from builder.foundation.workbench import Workbench
+from builder.foundation.workbench import ModuleSigner, Workbench
 from builder.steps.components import ComponentCache
 from builder.steps.profiles import load_buildable
 from builder.steps.render import component_tree, tree_digest
@@ -22,6 +22,8 @@ from builder.verbs.lock import current_lock
 ASSEMBLY = "1"
 # The same for what is told beside the image (manifest, bill of materials), which makes no component anew.
 DOCUMENTS = "1"
+# What puts the components of an image together.
+_BY = ("mkosi", "tools")
 
 
 def make_plan(workbench: Workbench, name: str, architecture: str | None = None) -> Plan:
@@ -39,7 +41,7 @@ def plan_image(workbench: Workbench, recipe: Recipe, lock: Lock) -> Plan:
     """As :func:`make_plan`, for a recipe and its current lock."""
     cache = ComponentCache(workbench.cache.components)
     components = []
-    for component in image_components(recipe, lock):
+    for component in image_components(recipe, lock, workbench.module_signer):
         if component.name == "image":
             cached = _built_image(workbench.project, lock) == component.key
         else:
@@ -49,28 +51,59 @@ def plan_image(workbench: Workbench, recipe: Recipe, lock: Lock) -> Plan:
     return Plan(profile=recipe.name, architecture=lock.architecture, lock=lock.digest, components=tuple(components))
 
 
-def image_components(recipe: Recipe, lock: Lock) -> tuple[Component, ...]:
-    """All components of an image with their inputs, in build order. Pure."""
+def image_components(recipe: Recipe, lock: Lock, signer: ModuleSigner | None = None) -> tuple[Component, ...]:
+    """All components of an image with their inputs, in build order. Pure.
+
+    Args:
+        signer: who signs the modules of the project's own kernel; None leaves them unsigned.
+    """
     mkosi = Component(name="mkosi", inputs={"package": lock.used_by("mkosi")[0].sha256})
-    tools = _component("tools", recipe, lock, {"mkosi": mkosi.key, "packages": _files(lock, "tools")})
+    tools = _component("tools", recipe, lock, {"mkosi": mkosi.key, "packages": _files(lock, "tools")}, ("mkosi",))
     common = {"mkosi": mkosi.key, "tools": tools.key}
-    base = _component("base", recipe, lock, {**common, "packages": _files(lock, "image")})
-    initrd = _component("initrd", recipe, lock, {**common, "packages": _files(lock, "initrd")})
-    parts = {**common, "base": base.key, "initrd": initrd.key}
-    components = [mkosi, tools, base, initrd]
+    kernel = _kernel_components(recipe, lock, mkosi, signer)
+    base = _component("base", recipe, lock, {**common, "packages": _files(lock, "image")}, _BY)
+    initrd = _component("initrd", recipe, lock, {**common, "packages": _files(lock, "initrd")}, _BY)
+    parts = [*kernel[-1:], base, initrd]
     if any("image" in wheel.uses for wheel in lock.wheels):
         wheels = digest_value([wheel.sha256 for wheel in lock.wheels])
-        components.append(_component("python", recipe, lock, {**common, "wheels": wheels}))
-        parts["python"] = components[-1].key
+        parts.append(_component("python", recipe, lock, {**common, "wheels": wheels}, _BY))
     # File by file, so that the plan can tell which one moved.
     files = {path: digest_value(file.identity()) for path, file in component_tree("image", recipe, lock).items()}
-    image = Component(name="image", inputs={**parts, **files, "assembly": ASSEMBLY, "documents": DOCUMENTS})
-    return (*components, image)
+    inputs = {
+        **common,
+        **{part.name: part.key for part in parts},
+        **files,
+        "assembly": ASSEMBLY,
+        "documents": DOCUMENTS,
+    }
+    image = Component(name="image", inputs=inputs, needs=(*_BY, *(part.name for part in parts)))
+    return (mkosi, tools, *kernel[:-1], *parts, image)
 
 
-def _component(name: str, recipe: Recipe, lock: Lock, inputs: Mapping[str, str]) -> Component:
+def _kernel_components(
+    recipe: Recipe, lock: Lock, mkosi: Component, signer: ModuleSigner | None
+) -> tuple[Component, ...]:
+    """From the toolchain to the packages of the project's own kernel; nothing when Debian built the kernel.
+
+    Neither mkosi nor the toolchain's tree decide bytes here, only the packages of the compilers do: a kernel outlives
+    both.
+    """
+    if not recipe.kernel:
+        return ()
+    compilers = {"compilers": _files(lock, "toolchain")}
+    toolchain = _component("toolchain", recipe, lock, {"mkosi": mkosi.key, **compilers}, ("mkosi",))
+    config = _component("kernel-config", recipe, lock, compilers, ("mkosi", "toolchain"))
+    kernel = _component("kernel", recipe, lock, {**compilers, config.name: config.key}, (*config.needs, config.name))
+    signed = {"signature": signer.certificate_sha256 if signer else "none"}
+    modules = _component(
+        "modules", recipe, lock, {**compilers, "kernel": kernel.key, **signed}, ("mkosi", "toolchain", "kernel")
+    )
+    return (toolchain, config, kernel, modules)
+
+
+def _component(name: str, recipe: Recipe, lock: Lock, inputs: Mapping[str, str], needs: tuple[str, ...]) -> Component:
     tree = tree_digest(component_tree(name, recipe, lock))
-    return Component(name=name, inputs={**inputs, "configuration": tree, "assembly": ASSEMBLY})
+    return Component(name=name, inputs={**inputs, "configuration": tree, "assembly": ASSEMBLY}, needs=needs)
 
 
 def _files(lock: Lock, use: Use) -> str:

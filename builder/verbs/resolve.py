@@ -18,19 +18,26 @@ from builder.foundation.progress import step
 from builder.foundation.workbench import Workbench
 from builder.steps.apt import AptRoot, apt_root
 from builder.steps.mirrors import archive_mirrors, wheel_index
+from builder.steps.render import image_packages
 from builder.steps.wheels import WheelSource, WheelTarget, resolve_wheels
 
 # apt pattern and package that mkosi itself installs first (its Debian installer).
 _FIRST = ("?essential", "base-files")
+# Uses for the machine that builds, whatever the architecture of the image.
+_NATIVE: tuple[Use, ...] = ("tools", "toolchain", "source")
 
 
-def wanted_packages(recipe: Recipe) -> dict[Use, tuple[str, ...]]:
-    """What apt is asked for, for each use."""
-    return {
-        "image": (*_FIRST, *sorted({*recipe.packages, *toolchain.IMAGE_PACKAGES})),
+def wanted_packages(recipe: Recipe, architecture: Architecture) -> dict[Use, tuple[str, ...]]:
+    """What apt is asked for, for each use; of a kernel's source the package alone is taken."""
+    wanted: dict[Use, tuple[str, ...]] = {
+        "image": (*_FIRST, *image_packages(recipe)),
         "initrd": (*_FIRST, *toolchain.INITRD_PACKAGES),
         "tools": (*_FIRST, *toolchain.TOOLS_PACKAGES),
     }
+    if recipe.kernel:
+        wanted["toolchain"] = (*_FIRST, *toolchain.toolchain_packages(architecture))
+        wanted["source"] = (recipe.kernel.source,)
+    return wanted
 
 
 def resolve_lock(
@@ -99,10 +106,10 @@ def _resolve_debs(
     vendors = toolchain.repository_suites(recipe.profile)
     archives = sorted({suite.archive for suite in (*suites, *vendors, toolchain.MKOSI_SUITE)})
     mirrors = archive_mirrors(workbench.runner, workbench.mirrors, archives, recipe.profile.repositories)
-    packages = wanted_packages(recipe)
+    packages = wanted_packages(recipe, architecture)
     native = toolchain.BUILD_ARCHITECTURE
     uses: dict[Architecture, list[Use]] = {architecture: ["image", "initrd"]}
-    uses.setdefault(native, []).append("tools")
+    uses.setdefault(native, []).extend(use for use in _NATIVE if use in packages)
     debs: list[Deb] = []
     indices: list[SuiteIndex] = []
 
@@ -118,6 +125,8 @@ def _resolve_debs(
                     with root_of(target, (*suites, *vendors)) as open_root:
                         debs += _resolve_image(workbench, recipe, packages["image"], root, open_root)
                         indices += [index for index in open_root.indices if index not in indices]
+                elif use == "source":
+                    debs += root.download(packages[use][0], use)
                 else:
                     debs += root.resolve(packages[use], use, _asked_by(recipe) if use == "image" else {})
             indices += [index for index in root.indices if index not in indices]
@@ -201,9 +210,9 @@ def _provided(recipe: Recipe, versions: Mapping[str, str]) -> dict[str, str]:
 
 
 def _asked_by(recipe: Recipe) -> dict[str, str]:
-    places: dict[str, str] = {
-        recipe.profile.kernel.package: recipe.origins.get(("kernel", "package"), "kernel.package")
-    }
+    places: dict[str, str] = {}
+    if recipe.profile.kernel.package:
+        places[recipe.profile.kernel.package] = recipe.origins.get(("kernel", "package"), "kernel.package")
     for item in recipe.overlays:
         for index, package in enumerate(item.overlay.packages):
             places.setdefault(package, item.origin(("packages", index)))

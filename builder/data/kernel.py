@@ -1,0 +1,204 @@
+"""The project's own kernel: Debian's source, fragments of configuration, and whose signature modules must have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from builder.data.fragment import Fragment, Setting, config_text, merge_fragments, read_fragment
+from builder.data.lock import Deb
+from builder.data.profile import Architecture
+from builder.foundation.digest import digest_bytes, digest_value
+from builder.foundation.errors import InputError, Problem
+
+# Behind the version in the kernel's release (`uname -r`) and in the names of its packages.
+LOCAL_VERSION = "-lichen"
+# Where the build lays the certificate, relative to the source.
+CERTIFICATE = "certs/lichen.pem"
+_KINDS: Mapping[Architecture, str] = {"amd64": "x86", "arm64": "arm64", "riscv64": "riscv"}
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """The X.509 certificate of the key that signs modules; ``place`` is where the profile names its file."""
+
+    pem: bytes
+    place: str
+
+    @property
+    def sha256(self) -> str:
+        """Of the PEM text that the kernel is built with."""
+        return digest_bytes(self.pem)
+
+
+@dataclass(frozen=True)
+class OwnKernel:
+    """What a profile and its overlays say about their own kernel.
+
+    Attributes:
+        source: Debian's source package.
+        fragments: in the order in which they are named; each once.
+    """
+
+    source: str
+    fragments: tuple[Fragment, ...]
+    certificate: Certificate | None = None
+
+    def settings(self, architecture: Architecture) -> tuple[Setting, ...]:
+        """What all fragments ask for together, by symbol; with a certificate the kernel trusts it, and nothing else.
+
+        Raises:
+            InputError: fragments that disagree, all pairs with files and lines.
+        """
+        return merge_fragments((*self.fragments, *self._trust()), architecture)
+
+    def _trust(self) -> tuple[Fragment, ...]:
+        if self.certificate is None:
+            return ()
+        place = self.certificate.place
+        wanted = {"MODULE_SIG": "y", "MODULE_SIG_FORCE": "y", "SYSTEM_TRUSTED_KEYS": f'"{CERTIFICATE}"'}
+        settings = tuple(Setting(symbol, value, place) for symbol, value in wanted.items())
+        return (Fragment("certificate", "", "", "", settings),)
+
+    def identity(self) -> object:
+        """What decides the kernel, for a digest: not where it stands, nor what comments say."""
+        settings = [
+            [item.symbol, item.value, item.required, item.built_in_will_do, list(item.architectures)]
+            for fragment in self.fragments
+            for item in fragment.settings
+        ]
+        return {
+            "source": self.source,
+            "settings": settings,
+            "certificate": self.certificate.sha256 if self.certificate else None,
+        }
+
+
+@dataclass(frozen=True)
+class KernelBuild:
+    """One kernel as it will be built: names and versions follow from the locked source and the settings."""
+
+    kernel: OwnKernel
+    source: Deb
+    architecture: Architecture
+
+    @property
+    def upstream(self) -> str:
+        """The kernel's own version, as in ``6.12.107``."""
+        return self.source.version.partition(":")[2].partition("-")[0] or self.source.version.partition("-")[0]
+
+    @property
+    def release(self) -> str:
+        """What ``uname -r`` prints."""
+        return f"{self.upstream}{LOCAL_VERSION}"
+
+    @property
+    def source_package(self) -> str:
+        """Name of Debian's source package, as its place in the pool tells it."""
+        return self.source.path.split("/")[-2]
+
+    @property
+    def image_package(self) -> str:
+        """Name of the package with kernel and modules."""
+        return f"linux-image-{self.release}"
+
+    @property
+    def headers_package(self) -> str:
+        """Name of the package with what other modules are built with."""
+        return f"linux-headers-{self.release}"
+
+    @property
+    def version(self) -> str:
+        """Version of both packages: Debian's, and behind it eight digits that tell configurations apart."""
+        return f"{self.source.version}+lichen.{digest_value([self.source.sha256, self.config])[:8]}"
+
+    @property
+    def config(self) -> str:
+        """The settings as the kernel's own tools read them.
+
+        Raises:
+            InputError: as :meth:`OwnKernel.settings`.
+        """
+        return config_text(self.kernel.settings(self.architecture))
+
+    @property
+    def kbuild_architecture(self) -> str:
+        """What the kernel's own build calls the architecture."""
+        return _KINDS[self.architecture]
+
+
+def read_kernel(
+    root: Path, source: str, fragments: Mapping[str, str], certificate: tuple[str, str] | None
+) -> OwnKernel:
+    """Read all files of a project's own kernel.
+
+    Args:
+        root: the project.
+        fragments: name of each fragment and where it is asked for.
+        certificate: path relative to the project, and where the profile names it.
+
+    Raises:
+        InputError: everything that is wrong with any of the files, at once.
+    """
+    problems: list[Problem] = []
+    read: list[Fragment] = []
+    for name, place in fragments.items():
+        try:
+            read.append(read_fragment(root / "kernel-configs", name, place))
+        except InputError as error:
+            problems.extend(error.problems)
+    trusted = None
+    try:
+        trusted = read_certificate(root, *certificate) if certificate else None
+    except InputError as error:
+        problems.extend(error.problems)
+    if problems:
+        raise InputError(problems)
+    return OwnKernel(source, tuple(read), trusted)
+
+
+def read_certificate(root: Path, path: str, place: str) -> Certificate:
+    """The certificate at ``path``, relative to the project ``root``.
+
+    Raises:
+        InputError: it is missing, outside the project, no certificate of an RSA key, or holds a private key.
+    """
+    file = root / path
+    remedy = "make one with `lichen keys new`, or as CONTRIBUTING.md says"
+
+    def fault(why: str) -> InputError:
+        return InputError(
+            Problem("the certificate of the modules' key cannot be used", place, f"{file}: {why}", remedy)
+        )
+
+    if not file.resolve().is_relative_to(root.resolve()):
+        raise fault("it lies outside the project")
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise fault(error.strerror or str(error)) from error
+    if b"PRIVATE KEY" in content:
+        raise fault("it holds a private key, which must never be in a project")
+    try:
+        certificate = x509.load_pem_x509_certificate(content)
+    except ValueError as error:
+        raise fault("it holds no X.509 certificate in PEM form") from error
+    if not isinstance(certificate.public_key(), RSAPublicKey):
+        raise fault("its key is not RSA, which kernels of every configuration can check")
+    return Certificate(certificate.public_bytes(Encoding.PEM), place)
+
+
+def architectures_disagree(kernel: OwnKernel, architectures: Sequence[Architecture]) -> list[Problem]:
+    """All pairs of fragments that disagree, for any of the architectures."""
+    problems: dict[str, Problem] = {}
+    for architecture in architectures:
+        try:
+            kernel.settings(architecture)
+        except InputError as error:
+            problems.update({problem.where: problem for problem in error.problems})
+    return list(problems.values())

@@ -1,0 +1,107 @@
+"""The project's own kernel: is its configuration what was asked for? And signatures for its modules."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.hashes import SHA512
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+from cryptography.hazmat.primitives.serialization.pkcs7 import PKCS7Options, PKCS7SignatureBuilder
+
+from builder.data.fragment import Setting, parse_config, unmet
+from builder.data.kernel import Certificate
+from builder.foundation.errors import InputError, Problem
+from builder.foundation.workbench import ModuleSigner
+
+CONFIG = "config"  # what the kernel-config component leaves
+# struct module_signature and the mark behind it (include/linux/module_signature.h): PKCS#7, the length big-endian.
+_INFO = struct.Struct(">BBBBB3xI")
+_PKCS7 = 2
+_MARK = b"~Module signature appended~\n"
+_OPTIONS = (
+    PKCS7Options.DetachedSignature,
+    PKCS7Options.Binary,
+    PKCS7Options.NoAttributes,
+    PKCS7Options.NoCapabilities,
+    PKCS7Options.NoCerts,
+)
+
+
+def judge(settings: Iterable[Setting], folder: Path) -> list[Problem]:
+    """Hold a kernel's final configuration against what was asked for.
+
+    Args:
+        folder: what the component ``kernel-config`` left.
+
+    Returns:
+        What was preferred and cannot be had.
+
+    Raises:
+        InputError: what is required and not met, all of it.
+    """
+    final = parse_config((folder / CONFIG).read_text(encoding="utf-8"))
+    required: list[Problem] = []
+    preferred: list[Problem] = []
+    for item in unmet(settings, final):
+        setting = item.setting
+        why = f"wanted {setting.value}, got {item.got}"
+        what = f"CONFIG_{setting.symbol} is not what the fragment asks for"
+        problem = Problem(what, setting.place, why, "add what it depends on, or mark the line preferred")
+        (required if setting.required else preferred).append(problem)
+    if required:
+        raise InputError(required)
+    return preferred
+
+
+@dataclass(frozen=True)
+class FileModuleSigner:
+    """A signer of modules whose key was read from a file. It shows no key when printed."""
+
+    _key: RSAPrivateKey
+    _certificate: x509.Certificate
+    certificate_sha256: str
+
+    def trailer(self, module: bytes) -> bytes:
+        """As :class:`~builder.foundation.workbench.ModuleSigner` says; the same bytes for the same module."""
+        builder = PKCS7SignatureBuilder().set_data(module).add_signer(self._certificate, self._key, SHA512())
+        signature = builder.sign(Encoding.DER, _OPTIONS)
+        return signature + _INFO.pack(0, 0, _PKCS7, 0, 0, len(signature)) + _MARK
+
+
+def sign_modules(image: Path, signer: ModuleSigner, destination: Path) -> None:
+    """Write the signature of each module below ``image`` into ``destination``, as ``PATH.ko.sig``.
+
+    Paths are relative to the modules' folder of the kernel's release.
+    """
+    (modules,) = (image / "usr/lib/modules").iterdir()
+    for module in sorted(modules.rglob("*.ko")):
+        signature = destination / f"{module.relative_to(modules)}.sig"
+        signature.parent.mkdir(parents=True, exist_ok=True)
+        signature.write_bytes(signer.trailer(module.read_bytes()))
+
+
+def file_module_signer(pem: bytes, certificate: Certificate, place: str) -> FileModuleSigner:
+    """A signer with the private key in ``pem``.
+
+    Args:
+        place: where the key was read from, for the error.
+
+    Raises:
+        InputError: it is no RSA key, or not the one of the certificate that the kernel is built with.
+    """
+    remedy = f"name the key that belongs to the certificate in {certificate.place}"
+    try:
+        key = load_pem_private_key(pem, password=None)
+    except (TypeError, ValueError):
+        raise InputError(
+            Problem("this key cannot sign modules", place, "it is no plain private key in PEM form", remedy)
+        ) from None
+    parsed = x509.load_pem_x509_certificate(certificate.pem)
+    if not isinstance(key, RSAPrivateKey) or key.public_key() != parsed.public_key():
+        raise InputError(Problem("this key cannot sign modules", place, "the kernel trusts another one", remedy))
+    return FileModuleSigner(key, parsed, certificate.sha256)
