@@ -18,6 +18,8 @@ from builder.foundation.errors import InputError, Problem
 
 # Behind the version in the kernel's release (`uname -r`) and in the names of its packages.
 LOCAL_VERSION = "-lichen"
+# The archive that a manifest names for packages of the project's own.
+OWN_ARCHIVE = "lichen"
 # Where the build lays the certificate, relative to the source.
 CERTIFICATE = "certs/lichen.pem"
 _KINDS: Mapping[Architecture, str] = {"amd64": "x86", "arm64": "arm64", "riscv64": "riscv"}

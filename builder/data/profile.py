@@ -26,7 +26,9 @@ class Kernel(Frozen):
     """Which kernel boots the image, and with what arguments: one that Debian built, or the project's own."""
 
     package: str | None = Field(
-        None, pattern=r"^linux-image-[a-z0-9+.-]+$", description="Debian package of a kernel that Debian built"
+        None,
+        pattern=r"^linux-image-[a-z0-9+.-]+$",
+        description="Debian package of a kernel that Debian built; linux-image-amd64 when no source is named either",
     )
     source: str | None = Field(
         None,
@@ -43,11 +45,16 @@ class Kernel(Frozen):
 
     @model_validator(mode="after")
     def _one_kernel(self) -> Kernel:
-        if (self.package is None) == (self.source is None):
+        if self.package and self.source:
             raise ValueError("name the kernel's `package` or its `source`; `null` takes back what a parent names")
-        if self.package and self.certificate:
+        if self.certificate and not self.source:
             raise ValueError("a kernel that Debian built knows no certificate but Debian's: name a `source`")
         return self
+
+    @property
+    def built_by_debian(self) -> str | None:
+        """Debian package of the kernel; None for the project's own."""
+        return None if self.source else self.package or "linux-image-amd64"
 
 
 class Model(Frozen):
@@ -123,7 +130,7 @@ class Profile(Frozen):
     )
     suite: Literal["trixie"] = Field("trixie", description="Debian release")
     image: Image
-    kernel: Kernel
+    kernel: Kernel = Kernel()
     overlays: Names = Field((), description="overlays, in the order in which their files are laid down")
     packages: Packages = Field((), description="Debian packages besides those of the overlays")
     models: dict[Name, Model] = Field({}, description="trained models to bake in, by name")

@@ -64,7 +64,7 @@ class Recipe:
     @property
     def packages(self) -> tuple[str, ...]:
         """Debian packages of the image that a person named, sorted."""
-        kernel = self.profile.kernel.package
+        kernel = self.profile.kernel.built_by_debian
         named = {*((kernel,) if kernel else ()), *self.profile.packages}
         for item in self.overlays:
             named.update(item.overlay.packages, item.overlay.python.provided.values())

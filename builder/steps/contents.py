@@ -17,11 +17,14 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from builder.data.contents import FileEntry
-from builder.data.lock import Lock
+from builder.data.dpkg import installed
+from builder.data.lock import Deb, Lock
 from builder.foundation.digest import digest_file
 from builder.foundation.errors import LichenError, Problem
 
-INVENTORY = "inventory.jsonl"  # what the template's inventory.finalize leaves in mkosi's output folder
+# What the template's inventory.finalize leaves in mkosi's output folder: a list of all files, dpkg's database.
+INVENTORY = "inventory.jsonl"
+STATUS = "dpkg-status"
 _DPKG = Path("var/lib/dpkg")
 _DIST_INFO = re.compile(r"(?P<name>[^/]+)-(?P<version>[^/-]+)\.dist-info")
 
@@ -58,6 +61,14 @@ def deb_owners(root: Path) -> dict[str, str]:
             diverted, by = diversions.get(line, (line, package))
             owners.setdefault(_canonical(line if by == package else diverted, aliases), f"deb:{package}")
     return owners
+
+
+def listed_owners(listing: Path, package: str) -> dict[str, str]:
+    """Path to ``deb:NAME`` for a package that no base tree holds: what its list names, and dpkg's own notes on it."""
+    paths = listing.read_text(encoding="utf-8").splitlines()
+    notes = ("list", "md5sums", "postinst", "postrm", "preinst", "prerm")
+    paths += [f"/{_DPKG}/info/{package}.{note}" for note in notes]
+    return dict.fromkeys(paths, f"deb:{package}")
 
 
 def _aliases(root: Path) -> dict[str, str]:
@@ -133,15 +144,24 @@ def _same_version(one: str | None, other: str | None) -> bool:
         return one == other
 
 
-def require_database(entries: Iterable[FileEntry], base: Path) -> None:
-    """Check that the image has the package database of its base tree, which holds exactly the locked packages.
+def require_database(entries: Iterable[FileEntry], base: Path, status: Path, built: Iterable[Deb]) -> None:
+    """Check that in the image exactly the packages of its base tree and those built for it are installed.
+
+    Args:
+        base: the tree that holds exactly the locked packages.
+        status: copy of the image's package database.
+        built: what was laid on top of the base tree.
 
     Raises:
         LichenError: something that came later installed or removed packages.
     """
     path = f"/{_DPKG}/status"
     found = next((entry.sha256 for entry in entries if entry.path == path), None)
-    if found != digest_file(base / path[1:]):
-        why = "it is not the one with exactly the locked packages any more" if found else "it is gone"
+    wanted = installed((base / path[1:]).read_text(encoding="utf-8"))
+    wanted |= {deb.name: (deb.version, deb.architecture) for deb in built}
+    there = installed(status.read_text(encoding="utf-8")) if found and found == digest_file(status) else {}
+    if there != wanted:
+        wrong = sorted(name for name in {*there, *wanted} if there.get(name) != wanted.get(name))
+        why = f"it differs from what was installed in {', '.join(wrong[:8])}" if there else "it is gone"
         remedy = "let no overlay bring files below /var/lib/dpkg, and install packages by name"
         raise LichenError(Problem("the image's package database was changed", path, why, remedy))

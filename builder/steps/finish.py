@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from builder import __version__
-from builder.data.dpkg import stanzas
-from builder.data.lock import Lock
+from builder.data.dpkg import installed
+from builder.data.lock import Deb, Lock
 from builder.data.manifest import LOG, MANIFEST, PROVENANCE, SUMS, Artefact, Manifest
 from builder.data.recipe import Recipe
 from builder.foundation.atomic import disk_error
@@ -31,11 +31,7 @@ _NAMED_TOOLS = (
 
 def installed_packages(root: Path) -> dict[str, tuple[str, str]]:
     """Name of every installed package of the tree with its version and architecture, from dpkg's own database."""
-    packages: dict[str, tuple[str, str]] = {}
-    for fields in stanzas((root / "var/lib/dpkg/status").read_text(encoding="utf-8")):
-        if fields.get("Status") == "install ok installed":
-            packages[fields["Package"]] = (fields["Version"], fields["Architecture"])
-    return packages
+    return installed((root / "var/lib/dpkg/status").read_text(encoding="utf-8"))
 
 
 def require_installed(root: Path, lock: Lock) -> None:
@@ -45,17 +41,17 @@ def require_installed(root: Path, lock: Lock) -> None:
         LichenError: names every package that is missing, not locked, or of another version.
     """
     locked = {deb.name: (deb.version, deb.architecture) for deb in lock.used_by("image")}
-    installed = installed_packages(root)
+    found = installed_packages(root)
     nothing = ("nothing",)
     problems = [
         Problem(
             f"installed and locked packages differ: {name}",
             str(root),
-            f"locked {' '.join(locked.get(name, nothing))}, installed {' '.join(installed.get(name, nothing))}",
+            f"locked {' '.join(locked.get(name, nothing))}, installed {' '.join(found.get(name, nothing))}",
             "report this: a package removed another one, or mkosi installed one by itself",
         )
-        for name in sorted({*locked, *installed})
-        if locked.get(name) != installed.get(name)
+        for name in sorted({*locked, *found})
+        if locked.get(name) != found.get(name)
     ]
     if problems:
         raise LichenError(problems)
@@ -68,10 +64,12 @@ class Papers:
     Attributes:
         describe: from the artefacts so far, name and text of further ones that tell about them.
         attest: from the manifest of all artefacts, the provenance.
+        built: packages that were built for this image and so are in no lock.
     """
 
     describe: Callable[[Mapping[str, Artefact]], Mapping[str, str]]
     attest: Callable[[Manifest], str]
+    built: tuple[Deb, ...] = ()
 
 
 def finish_image(
@@ -99,7 +97,7 @@ def finish_image(
                 artefacts[name] = Artefact(size=size, sha256=digest)
             for name, text in papers.describe(artefacts).items():
                 artefacts[name] = _written(aside / name, text)
-            manifest = _manifest(recipe, lock, key, tools, artefacts)
+            manifest = _manifest(recipe, lock, key, tools, artefacts, papers.built)
             sums = {name: artefact.sha256 for name, artefact in artefacts.items()}
             sums[MANIFEST] = _written(aside / MANIFEST, manifest.text()).sha256
             sums[PROVENANCE] = _written(aside / PROVENANCE, papers.attest(manifest)).sha256
@@ -150,11 +148,14 @@ def _copy_sparse(source: Path, destination: Path) -> None:
                     remaining -= writer.write(os.read(reader.fileno(), min(CHUNK, remaining)))
 
 
-def _manifest(recipe: Recipe, lock: Lock, key: str, tools: Path, artefacts: dict[str, Artefact]) -> Manifest:
+def _manifest(
+    recipe: Recipe, lock: Lock, key: str, tools: Path, artefacts: dict[str, Artefact], built: tuple[Deb, ...]
+) -> Manifest:
     versions = installed_packages(tools)
     named = {name: versions[name][0] for name in _NAMED_TOOLS if name in versions}
     (mkosi,) = lock.used_by("mkosi")
-    inside = tuple(deb for deb in lock.debs if {"image", "initrd"} & set(deb.uses))
+    locked = [deb for deb in lock.debs if {"image", "initrd"} & set(deb.uses)]
+    inside = tuple(sorted((*locked, *built), key=lambda deb: (deb.name, deb.version, deb.architecture)))
     return Manifest(
         profile=recipe.name,
         architecture=lock.architecture,
@@ -166,7 +167,7 @@ def _manifest(recipe: Recipe, lock: Lock, key: str, tools: Path, artefacts: dict
         options=recipe.options,
         ports=recipe.ports,
         root_filesystem=recipe.profile.image.root_filesystem,
-        kernel=_kernel(lock),
+        kernel=_kernel(inside),
         tools={**named, "lichen": __version__, "mkosi": mkosi.version},
         packages=inside,
         wheels=tuple(wheel for wheel in lock.wheels if "image" in wheel.uses),
@@ -175,9 +176,7 @@ def _manifest(recipe: Recipe, lock: Lock, key: str, tools: Path, artefacts: dict
     )
 
 
-def _kernel(lock: Lock) -> str:
+def _kernel(debs: Sequence[Deb]) -> str:
     """The kernel's release: the versioned ``linux-image-`` package's name tells it."""
-    releases = [
-        deb.name.removeprefix("linux-image-") for deb in lock.used_by("image") if deb.name.startswith("linux-image-")
-    ]
+    releases = [deb.name.removeprefix("linux-image-") for deb in debs if deb.name.startswith("linux-image-")]
     return max(releases, key=lambda name: (name[:1].isdigit(), name), default="")

@@ -14,7 +14,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, load_pem_priv
 from cryptography.hazmat.primitives.serialization.pkcs7 import PKCS7Options, PKCS7SignatureBuilder
 
 from builder.data.fragment import Setting, parse_config, unmet
-from builder.data.kernel import Certificate
+from builder.data.kernel import OWN_ARCHIVE, Certificate, KernelBuild
+from builder.data.lock import Deb
+from builder.foundation.digest import digest_file
 from builder.foundation.errors import InputError, Problem
 from builder.foundation.workbench import ModuleSigner
 
@@ -56,6 +58,21 @@ def judge(settings: Iterable[Setting], folder: Path) -> list[Problem]:
     if required:
         raise InputError(required)
     return preferred
+
+
+def built_kernel(build: KernelBuild, folder: Path) -> Deb:
+    """The package that the component ``modules`` left in ``folder``, as a manifest lists packages."""
+    path = folder / f"{build.image_package}.deb"
+    return Deb(
+        name=build.image_package,
+        version=build.version,
+        architecture=build.architecture,
+        archive=OWN_ARCHIVE,
+        path=f"{build.source_package}/{path.name}",
+        size=path.stat().st_size,
+        sha256=digest_file(path),
+        uses=("image",),
+    )
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,6 @@ from builder.data.recipe import OverlayFolder, Recipe
 from builder.data.toolchain import MKOSI_SUITE
 from builder.foundation.digest import digest_tree, digest_value
 from builder.foundation.process import Runner
-from builder.foundation.store import Store
 
 _STATUS = "var/lib/dpkg/status"
 _SOURCE = re.compile(r"(?P<name>\S+)(?: \((?P<version>\S+)\))?")
@@ -62,24 +61,22 @@ def _licence(root: Path, package: str) -> str:
     return debian_licence(path.read_text(encoding="utf-8", errors="replace"))
 
 
-def unpack(runner: Runner, store: Store, debs: Sequence[Deb], folder: Path) -> None:
+def unpack(runner: Runner, debs: Sequence[Path], folder: Path) -> None:
     """Unpack packages that no kept tree holds into ``folder``, with a database that :func:`deb_facts` reads."""
     status = folder / _STATUS
     status.parent.mkdir(parents=True)
     told = []
-    for deb in debs:
-        path = store.verified(deb.sha256, deb.size)
+    for path in debs:
         runner.run(["dpkg-deb", "-x", path, folder])
         told.append(runner.run(["dpkg-deb", "-f", path, "Package", "Version", "Source"]).stdout)
     status.write_text("\n".join(told), encoding="utf-8")
 
 
-def deb_parts(lock: Lock, suite: str, facts: Mapping[str, Facts]) -> list[Part]:
-    """The Debian packages of the image and of its initrd; ``suite`` is the release."""
-    inside = [deb for deb in lock.debs if {"image", "initrd"} & set(deb.uses)]
+def deb_parts(debs: Sequence[Deb], suite: str, facts: Mapping[str, Facts]) -> list[Part]:
+    """The Debian packages ``debs`` of the image and of its initrd; ``suite`` is the release."""
     nothing = Facts("", NOASSERTION)
     parts = []
-    for deb in inside:
+    for deb in debs:
         known = facts.get(deb.name, nothing)
         note = "" if "image" in deb.uses else "In the initrd only."
         purl = _deb_url(deb, suite)

@@ -301,7 +301,7 @@ class _Build:
         begin = time.monotonic()
         with step(self.workbench.progress, "manifest and checksums"):
             key = self._component("image").key
-            papers = Papers(lambda made: writer.describe(output, made, self.scratch), writer.attest)
+            papers = Papers(lambda made: writer.describe(output, made, self.scratch), writer.attest, writer.built)
             manifest = finish_image(self.recipe, self.lock, key, box.tree, output, papers, self.log, folder)
         with contextlib.suppress(LichenError):  # the image is there; only later plans would tell less
             self.kept.remember(self._component("image"), self.recipe.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,16 +19,19 @@ from builder.foundation.progress import Progress
 from builder.foundation.store import Store
 from builder.steps.contents import (
     INVENTORY,
+    STATUS,
     deb_owners,
+    listed_owners,
     require_database,
     require_wheels,
     wheel_owners,
     with_owners,
 )
 from builder.steps.cyclonedx import cyclonedx_text
+from builder.steps.kernels import built_kernel
 from builder.steps.parts import deb_facts, deb_parts, other_parts, unpack, wheel_parts
 from builder.steps.provenance import provenance_text
-from builder.steps.render import PYTHON_PREFIX, overlay_files
+from builder.steps.render import PYTHON_PREFIX, kernel_build, overlay_files
 from builder.steps.sizes import weigh
 from builder.steps.spdx import spdx_text
 
@@ -39,7 +43,7 @@ class Writer:
     """Writes the papers of one image.
 
     Attributes:
-        trees: roots of the components ``base`` and, if there is one, ``python``.
+        trees: roots of the components ``base`` and, if there are any, ``python`` and ``modules``.
     """
 
     runner: Runner
@@ -54,6 +58,12 @@ class Writer:
     def unkept(self) -> list[Deb]:
         """The few packages that are in the initrd only, and so lie unpacked nowhere: their files must be there."""
         return [deb for deb in self.lock.used_by("initrd") if "image" not in deb.uses]
+
+    @functools.cached_property
+    def built(self) -> tuple[Deb, ...]:
+        """The package of the project's own kernel, if it has one."""
+        build = kernel_build(self.recipe, self.lock)
+        return (built_kernel(build, self.trees["modules"] / "image"),) if build else ()
 
     def describe(self, output: Path, made: Mapping[str, Artefact], scratch: Path) -> dict[str, str]:
         """Name and text of what tells what is inside.
@@ -87,20 +97,24 @@ class Writer:
 
     def _contents(self, output: Path) -> list[FileEntry]:
         entries = list(read_contents(output / INVENTORY))
-        require_database(entries, self.trees["base"])
+        require_database(entries, self.trees["base"], output / STATUS, self.built)
         require_wheels(entries, self.lock, PYTHON_PREFIX)
         laid = overlay_files(self.recipe).items()
         overlays = {f"/{path}": f"overlay:{file.overlay}" for path, file in laid if file.overlay}
         models = {model.target: f"model:{model.name}" for model in self.lock.models}
         wheels = wheel_owners(self.trees["python"], PYTHON_PREFIX) if "python" in self.trees else {}
         # What is laid down later is asked first.
-        return with_owners(entries, [models, overlays, wheels, deb_owners(self.trees["base"])])
+        kernels = [listed_owners(self.trees["modules"] / "image" / f"{deb.name}.list", deb.name) for deb in self.built]
+        return with_owners(entries, [models, overlays, wheels, *kernels, deb_owners(self.trees["base"])])
 
     def _parts(self, scratch: Path) -> tuple[Part, ...]:
         folder = scratch / "unpacked"
-        unpack(self.runner, self.store, self.unkept, folder)
+        paths = [self.store.verified(deb.sha256, deb.size) for deb in self.unkept]
+        paths += [self.trees["modules"] / "image" / f"{deb.name}.deb" for deb in self.built]
+        unpack(self.runner, paths, folder)
         facts = {**deb_facts(folder), **deb_facts(self.trees["base"])}
-        parts = deb_parts(self.lock, self.recipe.profile.suite, facts)
+        inside = [deb for deb in self.lock.debs if {"image", "initrd"} & set(deb.uses)]
+        parts = deb_parts([*inside, *self.built], self.recipe.profile.suite, facts)
         if "python" in self.trees:
             wheels = [wheel for wheel in self.lock.wheels if "image" in wheel.uses]
             parts += wheel_parts(wheels, self.trees["python"], PYTHON_PREFIX)

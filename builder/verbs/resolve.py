@@ -211,8 +211,8 @@ def _provided(recipe: Recipe, versions: Mapping[str, str]) -> dict[str, str]:
 
 def _asked_by(recipe: Recipe) -> dict[str, str]:
     places: dict[str, str] = {}
-    if recipe.profile.kernel.package:
-        places[recipe.profile.kernel.package] = recipe.origins.get(("kernel", "package"), "kernel.package")
+    if kernel := recipe.profile.kernel.built_by_debian:
+        places[kernel] = recipe.origins.get(("kernel", "package"), "kernel.package")
     for item in recipe.overlays:
         for index, package in enumerate(item.overlay.packages):
             places.setdefault(package, item.origin(("packages", index)))

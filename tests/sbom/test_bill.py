@@ -16,11 +16,8 @@ from spdx_tools.spdx.validation.document_validator import validate_full_spdx_doc
 
 from builder import __version__
 from builder.data.bill import Bill, Part
-from builder.data.lock import Deb
-from builder.foundation.digest import digest_bytes
 from builder.foundation.errors import LichenError
 from builder.foundation.process import Runner
-from builder.foundation.store import Store
 from builder.steps.parts import deb_facts, deb_parts, unpack
 from builder.steps.spdx import spdx_text
 from tests.sbom.madeup import MadeImage, make_image, make_tree, put
@@ -129,7 +126,7 @@ def test_another_licence_or_file_changes_the_bill(made: MadeImage, tmp_path: Pat
     put(root, "usr/share/doc/one/copyright", "This is free software.\n")
     after = deb_facts(root)
     assert (before["one"].licence, after["one"].licence) == (before["two3.13"].licence, "NOASSERTION")
-    parts = [deb_parts(made.lock, "trixie", facts) for facts in (before, after)]
+    parts = [deb_parts(made.lock.debs, "trixie", facts) for facts in (before, after)]
     assert parts[0] != parts[1]
 
 
@@ -150,37 +147,18 @@ def test_packages_of_the_initrd_only(made: MadeImage, tmp_path: Path) -> None:
     put(tree, "usr/share/doc/three/copyright", "Format: 1.0\n\nFiles: *\nLicense: ISC\n")
     path = tmp_path / "three.deb"
     Runner().run(["dpkg-deb", "--root-owner-group", "-b", tree, path])
-    store = Store(tmp_path / "store")
-    deb = added(store, path)
-    unpack(Runner(), store, [deb], tmp_path / "unpacked")
+    unpack(Runner(), [path], tmp_path / "unpacked")
     facts = deb_facts(tmp_path / "unpacked")
-    lock = made.lock.model_copy(update={"debs": (deb,)})
-    (part,) = deb_parts(lock, "trixie", facts)
+    (one, *_) = made.lock.debs
+    (part,) = deb_parts([one.model_copy(update={"name": "three", "uses": ("initrd",)})], "trixie", facts)
     assert (part.licence, part.source, part.note) == ("ISC", "three 4", "In the initrd only.")
-
-
-def added(store: Store, path: Path) -> Deb:
-    data = path.read_bytes()
-    digest = digest_bytes(data)
-    store.path(digest).parent.mkdir(parents=True)
-    store.path(digest).write_bytes(data)
-    return Deb(
-        name="three",
-        version="4",
-        architecture="all",
-        archive="vendor",
-        path="pool/three.deb",
-        size=len(data),
-        sha256=digest,
-        uses=("initrd",),
-    )
 
 
 def test_package_of_a_vendor_and_roles(made: MadeImage) -> None:
     names = ("linux-image-6.12-amd64", "firmware-misc-nonfree", "intel-microcode", "nvidia-driver", "nano")
     (one, *_) = made.lock.debs
     debs = tuple(one.model_copy(update={"name": name, "archive": "vendor"}) for name in names)
-    parts = deb_parts(made.lock.model_copy(update={"debs": debs}), "trixie", {})
+    parts = deb_parts(debs, "trixie", {})
     assert [part.role for part in parts] == ["kernel", "firmware", "firmware", "driver", ""]
     assert parts[4].purl == "pkg:deb/vendor/nano@1:2.0-3?arch=amd64"
     assert (parts[4].licence, parts[4].source) == ("NOASSERTION", "")

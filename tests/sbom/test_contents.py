@@ -126,14 +126,32 @@ def test_installed_wheels_are_the_locked_ones(root: Path, tmp_path: Path) -> Non
     assert caught.value.problems[0].why == "locked nothing, installed 1.0.post1"
 
 
-def test_package_database_is_that_of_the_base(root: Path, tmp_path: Path) -> None:
-    entries = inventory(root, tmp_path / "out")
-    require_database(entries, root)
-    put(root, "var/lib/dpkg/status", "Package: two\n")
-    with pytest.raises(LichenError) as caught:
-        require_database(entries, root)
-    (problem,) = caught.value.problems
-    assert problem.where == "/var/lib/dpkg/status"
-    assert "not the one" in problem.why
+def test_package_database_holds_the_base_and_what_was_built(root: Path, tmp_path: Path) -> None:
+    status = root / "var/lib/dpkg/status"
+    stanza = "Package: {}\nStatus: install ok installed\nVersion: {}\nArchitecture: amd64\n"
+    base = tmp_path / "base"
+    put(base, "var/lib/dpkg/status", stanza.format("one", "1"))
+
+    def check(kernel: str = "", text: str = stanza.format("one", "1")) -> None:
+        put(root, "var/lib/dpkg/status", text)
+        (some, *_) = read_lock(REPOSITORY.lock(CLASSROOM, "amd64")).used_by("image")
+        built = some.model_copy(update={"name": kernel, "version": "6", "architecture": "amd64"})
+        debs = [built] if kernel else []
+        require_database(inventory(root, tmp_path / "out"), base, status, debs)
+
+    check()
+    check("linux-image-own", f"{stanza.format('one', '1')}\n{stanza.format('linux-image-own', '6')}")
+    for kernel, text, wrong in (
+        ("", stanza.format("one", "2"), "one"),
+        ("", f"{stanza.format('one', '1')}\n{stanza.format('two', '1')}", "two"),
+        ("linux-image-own", stanza.format("one", "1"), "linux-image-own"),
+    ):
+        with pytest.raises(LichenError) as caught:
+            check(kernel, text)
+        (problem,) = caught.value.problems
+        assert (problem.where, problem.why) == (
+            "/var/lib/dpkg/status",
+            f"it differs from what was installed in {wrong}",
+        )
     with pytest.raises(LichenError, match="it is gone"):
-        require_database([], root)
+        require_database([], base, status, [])
