@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from builder import __version__
-from builder.cli import diffing, fetching, guests, inspecting, reporting, session, signing, verifying
+from builder.cli import diffing, fetching, guests, inspecting, kernels, reporting, session, signing, verifying
 from builder.cli.arguments import ArchitectureName, OptionalProfileName, ProfileName, SchemaKind
 from builder.cli.output import emit_json, say, table, tell
 from builder.cli.session import Session
@@ -62,12 +62,23 @@ def lichen(
             envvar="LICHEN_SNAPSHOT",
         ),
     ] = "",
+    module_key: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Private key that modules of the project's own kernel are signed with, where a profile names its"
+            " certificate.",
+            envvar="LICHEN_MODULE_KEY",
+        ),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print results and errors as JSON.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Tell more while working and when failing.")] = False,
     version: Annotated[bool, typer.Option("--version", help="Print the version and end.")] = False,
 ) -> None:
     """Reproducible AI Linux images from a short YAML profile."""
-    context.obj = Session(project, cache, tuple(mirror or ()), tuple(index or ()), snapshot, json, verbose)
+    context.obj = Session(
+        project, cache, tuple(mirror or ()), tuple(index or ()), snapshot, module_key, json=json, verbose=verbose
+    )
     if version:
         emit_json({"version": __version__}) if json else say(f"lichen {__version__}")
         raise typer.Exit
@@ -221,6 +232,7 @@ app.command()(inspecting.inspect)
 app.command()(reporting.report)
 app.command("test")(guests.run_tests)
 app.command()(diffing.diff)
+app.add_typer(kernels.app, name="kernel")
 app.command()(verifying.verify)
 
 

@@ -22,6 +22,7 @@ GLOBAL_OPTIONS = {
     "--mirror": True,
     "--index": True,
     "--snapshot": True,
+    "--module-key": True,
     "--json": False,
     "--verbose": False,
 }
@@ -41,6 +42,7 @@ class Session:
     mirrors: tuple[str, ...] = ()
     indices: tuple[str, ...] = ()
     snapshot: str = ""
+    module_key: Path | None = None
     json: bool = False
     verbose: bool = False
 
@@ -83,6 +85,7 @@ class Session:
                 mirrors=self.mirrors,
                 indices=self.indices,
                 snapshot=self.snapshot,
+                module_key=self.module_key.absolute() if self.module_key else None,
             )
 
 

@@ -18,6 +18,10 @@ from builder.foundation.errors import InputError, Problem
 
 # Behind the version in the kernel's release (`uname -r`) and in the names of its packages.
 LOCAL_VERSION = "-lichen"
+MAKE_MODULE_KEY = (
+    "make a key and its certificate with `openssl req -x509 -newkey rsa:4096 -noenc -days 36500 -subj /CN=modules "
+    "-keyout KEY.pem -out CERTIFICATE.pem`, the key outside of the project"
+)
 # The archive that a manifest names for packages of the project's own.
 OWN_ARCHIVE = "lichen"
 # Where the build lays the certificate, relative to the source.
@@ -171,7 +175,7 @@ def read_certificate(root: Path, path: str, place: str) -> Certificate:
         InputError: it is missing, outside the project, no certificate of an RSA key, or holds a private key.
     """
     file = root / path
-    remedy = "make one with `lichen keys new`, or as CONTRIBUTING.md says"
+    remedy = MAKE_MODULE_KEY
 
     def fault(why: str) -> InputError:
         return InputError(

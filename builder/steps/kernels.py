@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.hashes import SHA512
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 from cryptography.hazmat.primitives.serialization.pkcs7 import PKCS7Options, PKCS7SignatureBuilder
 
 from builder.data.fragment import Setting, parse_config, unmet
-from builder.data.kernel import OWN_ARCHIVE, Certificate, KernelBuild
+from builder.data.kernel import MAKE_MODULE_KEY, OWN_ARCHIVE, Certificate, KernelBuild
 from builder.data.lock import Deb
 from builder.foundation.digest import digest_file
 from builder.foundation.errors import InputError, Problem
-from builder.foundation.workbench import ModuleSigner
+from builder.foundation.keyfile import UNUSABLE, read_key_file
 
 CONFIG = "config"  # what the kernel-config component leaves
 # struct module_signature and the mark behind it (include/linux/module_signature.h): PKCS#7, the length big-endian.
@@ -60,6 +62,17 @@ def judge(settings: Iterable[Setting], folder: Path) -> list[Problem]:
     return preferred
 
 
+class ModuleSigner(Protocol):
+    """Whoever can sign kernel modules: a key in a file here, a token or a service elsewhere."""
+
+    @property
+    def certificate_sha256(self) -> str:
+        """SHA-256 of the signer's certificate in PEM form: the one that the kernel is built with."""
+
+    def trailer(self, module: bytes) -> bytes:
+        """What is appended to a module so that the kernel finds it signed."""
+
+
 def built_kernel(build: KernelBuild, folder: Path) -> Deb:
     """The package that the component ``modules`` left in ``folder``, as a manifest lists packages."""
     path = folder / f"{build.image_package}.deb"
@@ -84,7 +97,7 @@ class FileModuleSigner:
     certificate_sha256: str
 
     def trailer(self, module: bytes) -> bytes:
-        """As :class:`~builder.foundation.workbench.ModuleSigner` says; the same bytes for the same module."""
+        """As :class:`ModuleSigner` says; the same bytes for the same module."""
         builder = PKCS7SignatureBuilder().set_data(module).add_signer(self._certificate, self._key, SHA512())
         signature = builder.sign(Encoding.DER, _OPTIONS)
         return signature + _INFO.pack(0, 0, _PKCS7, 0, 0, len(signature)) + _MARK
@@ -102,23 +115,24 @@ def sign_modules(image: Path, signer: ModuleSigner, destination: Path) -> None:
         signature.write_bytes(signer.trailer(module.read_bytes()))
 
 
-def file_module_signer(pem: bytes, certificate: Certificate, place: str) -> FileModuleSigner:
-    """A signer with the private key in ``pem``.
+def read_module_signer(path: Path, certificate: Certificate, forbidden: Sequence[Path]) -> FileModuleSigner:
+    """A signer with the private key in a PEM file.
 
     Args:
-        place: where the key was read from, for the error.
+        certificate: the one that the kernel is built with.
+        forbidden: folders in which no key may lie, since what is there gets published.
 
     Raises:
-        InputError: it is no RSA key, or not the one of the certificate that the kernel is built with.
+        InputError: as :func:`~builder.foundation.keyfile.read_key_file`, it is no plain RSA key, or not the one that
+            the kernel trusts.
     """
+    pem = read_key_file(path, forbidden, MAKE_MODULE_KEY)
     remedy = f"name the key that belongs to the certificate in {certificate.place}"
     try:
         key = load_pem_private_key(pem, password=None)
-    except (TypeError, ValueError):
-        raise InputError(
-            Problem("this key cannot sign modules", place, "it is no plain private key in PEM form", remedy)
-        ) from None
+    except (TypeError, ValueError, UnsupportedAlgorithm):
+        raise InputError(Problem(UNUSABLE, str(path), "it holds no plain private key in PEM form", remedy)) from None
     parsed = x509.load_pem_x509_certificate(certificate.pem)
     if not isinstance(key, RSAPrivateKey) or key.public_key() != parsed.public_key():
-        raise InputError(Problem("this key cannot sign modules", place, "the kernel trusts another one", remedy))
+        raise InputError(Problem(UNUSABLE, str(path), "the kernel trusts another one", remedy))
     return FileModuleSigner(key, parsed, certificate.sha256)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ from cryptography.hazmat.primitives.serialization import (
 from builder.data.manifest import ENVELOPE
 from builder.foundation.digest import canonical_json
 from builder.foundation.errors import InputError, Problem
+from builder.foundation.keyfile import UNUSABLE, read_key_file
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 _MAKE_KEY = "make one with `openssl genpkey -algorithm ed25519 -out KEY.pem`"
@@ -74,29 +74,17 @@ def read_signer(path: Path, forbidden: Sequence[Path]) -> FileSigner:
         InputError: it cannot be read, others can read it, it lies in a forbidden folder, or it is no plain Ed25519 key.
             No word of the file is in the error.
     """
-    what = "this key cannot be used for signing"
-    try:
-        real = path.resolve(strict=True)
-        mode = real.stat().st_mode
-        text = real.read_bytes()
-    except OSError as error:
-        raise InputError(Problem("the key cannot be read", str(path), error.strerror or "", _MAKE_KEY)) from None
-    if inside := next((folder for folder in forbidden if real.is_relative_to(folder.resolve())), None):
-        remedy = "keep keys elsewhere: what is there is committed, published or shared"
-        raise InputError(Problem(what, str(path), f"it lies in {inside}", remedy))
-    if stat.S_IMODE(mode) & 0o077:
-        why = f"its permissions are {stat.S_IMODE(mode):04o}: others on this machine can use it"
-        raise InputError(Problem(what, str(path), why, f"run `chmod 600 {path}`"))
+    text = read_key_file(path, forbidden, _MAKE_KEY)
     try:
         key = load_pem_private_key(text, password=None)
     except TypeError:
         why = "it is encrypted, and nobody is asked for a passphrase"
         remedy = "hand the plain key in on a file system in memory, for one: a systemd credential"
-        raise InputError(Problem(what, str(path), why, remedy)) from None
+        raise InputError(Problem(UNUSABLE, str(path), why, remedy)) from None
     except (ValueError, UnsupportedAlgorithm):
-        raise InputError(Problem(what, str(path), "it holds no private key in PEM form", _MAKE_KEY)) from None
+        raise InputError(Problem(UNUSABLE, str(path), "it holds no private key in PEM form", _MAKE_KEY)) from None
     if not isinstance(key, Ed25519PrivateKey):
-        raise InputError(Problem(what, str(path), "it is no Ed25519 key", _MAKE_KEY))
+        raise InputError(Problem(UNUSABLE, str(path), "it is no Ed25519 key", _MAKE_KEY))
     return FileSigner(key)
 
 

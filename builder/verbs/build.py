@@ -35,7 +35,7 @@ from builder.steps.profiles import load_buildable
 from builder.steps.render import component_tree, kernel_build, write_tree
 from builder.verbs.fetch import bring
 from builder.verbs.lock import current_lock
-from builder.verbs.plan import plan_image
+from builder.verbs.plan import module_signer, plan_image
 from builder.verbs.report import refresh_report
 
 MKOSI_PACKAGE = "usr/lib/python3/dist-packages"
@@ -337,7 +337,7 @@ class _Build:
         wheels = [file for file in files if isinstance(file, Wheel)]
         if wheels:
             export_wheels(self.store, wheels, tree / "wheels")
-        if name == "modules" and (signer := self.workbench.module_signer):
+        if name == "modules" and (signer := module_signer(self.workbench, self.recipe)):
             sign_modules(self._path("kernel") / "kernel/image", signer, tree / "signatures")
         parts = [part for part in self._component(name).needs if part in _PLACES]
         needed = _LEAST + sum(file.size * _takes(file) for file in files) + _WORKSPACES.get(name, 0)

@@ -12,8 +12,9 @@ from builder.data.recipe import Recipe
 from builder.foundation.digest import digest_file, digest_value
 from builder.foundation.errors import InputError
 from builder.foundation.place import Project
-from builder.foundation.workbench import ModuleSigner, Workbench
+from builder.foundation.workbench import Workbench
 from builder.steps.components import ComponentCache
+from builder.steps.kernels import ModuleSigner, read_module_signer
 from builder.steps.profiles import load_buildable
 from builder.steps.render import component_tree, tree_digest
 from builder.verbs.lock import current_lock
@@ -41,7 +42,7 @@ def plan_image(workbench: Workbench, recipe: Recipe, lock: Lock) -> Plan:
     """As :func:`make_plan`, for a recipe and its current lock."""
     cache = ComponentCache(workbench.cache.components)
     components = []
-    for component in image_components(recipe, lock, workbench.module_signer):
+    for component in image_components(recipe, lock, module_signer(workbench, recipe)):
         if component.name == "image":
             cached = _built_image(workbench.project, lock) == component.key
         else:
@@ -49,6 +50,18 @@ def plan_image(workbench: Workbench, recipe: Recipe, lock: Lock) -> Plan:
         stale = () if cached else tuple(_moved(cache.newest_inputs(component.name, recipe.name), component.inputs))
         components.append(component.model_copy(update={"cached": cached, "stale": stale}))
     return Plan(profile=recipe.name, architecture=lock.architecture, lock=lock.digest, components=tuple(components))
+
+
+def module_signer(workbench: Workbench, recipe: Recipe) -> ModuleSigner | None:
+    """Who signs the modules of the profile's own kernel; None when nobody does, or Debian did.
+
+    Raises:
+        InputError: the key cannot be used, or is not the one of the profile's certificate.
+    """
+    certificate = recipe.kernel and recipe.kernel.certificate
+    if not certificate or not workbench.module_key:
+        return None
+    return read_module_signer(workbench.module_key, certificate, [workbench.project.root, workbench.cache.root])
 
 
 def image_components(recipe: Recipe, lock: Lock, signer: ModuleSigner | None = None) -> tuple[Component, ...]:

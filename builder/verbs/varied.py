@@ -35,6 +35,7 @@ class Order(Frozen):
     profile: str
     architecture: str
     circumstances: Circumstances
+    module_key: str | None = None
 
 
 class Event(Frozen):
@@ -80,7 +81,8 @@ def tell(event: Event) -> None:
 
 def main(order: Order) -> None:
     """Build, and tell how it ended. Only bugs raise."""
-    workbench = Workbench(Project(Path(order.project)), Cache(Path(order.cache)), progress=Teller())
+    key = Path(order.module_key) if order.module_key else None
+    workbench = Workbench(Project(Path(order.project)), Cache(Path(order.cache)), progress=Teller(), module_key=key)
     begin = time.monotonic()
     try:
         built = build(workbench, order.profile, order.architecture, order.circumstances)

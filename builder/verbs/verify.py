@@ -175,6 +175,7 @@ class _Work:
             profile=self.lock.profile,
             architecture=self.lock.architecture,
             circumstances=host.variation.circumstances,
+            module_key=str(self.workbench.module_key) if self.workbench.module_key else None,
         )
         ended: list[Event] = []
 
