@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from builder.data.history import Estimate
 from builder.data.model import Frozen, Sha256
 from builder.foundation.digest import digest_value
 
@@ -16,12 +17,14 @@ class Component(Frozen):
         inputs: name of each input and its digest (or short text); the key is the digest of these and ``name``.
         cached: whether a complete result is kept already.
         stale: what moved since the newest kept result, one line each; empty when cached or never built.
+        estimate: how long building may take; None when cached, or when no earlier run tells.
     """
 
     name: str
     inputs: dict[str, str]
     cached: bool = False
     stale: tuple[str, ...] = ()
+    estimate: Estimate | None = None
 
     @property
     def key(self) -> Sha256:
@@ -32,6 +35,20 @@ class Component(Frozen):
 def component_key(name: str, inputs: Mapping[str, str]) -> Sha256:
     """Digest of a component's canonical inputs."""
     return digest_value({"component": name, "inputs": dict(inputs)})
+
+
+class Expected(Frozen):
+    """How long a build may take, downloads aside, in seconds; what no earlier run tells about counts nothing.
+
+    Attributes:
+        together: parts that do not need one another are built at the same time: the longest chain.
+        alone: one part after another.
+        unknown: parts without an earlier run.
+    """
+
+    together: float
+    alone: float
+    unknown: tuple[str, ...]
 
 
 class Plan(Frozen):
@@ -53,9 +70,28 @@ class Plan(Frozen):
                 return component
         raise KeyError(name)
 
+    def needs(self, name: str) -> tuple[str, ...]:
+        """The components that ``name`` is made from: those whose keys are among its inputs, in build order."""
+        inputs = self.component(name).inputs
+        return tuple(item.name for item in self.components if inputs.get(item.name) == item.key)
+
+    @property
+    def expected(self) -> Expected:
+        """How long it may take to build what is not cached."""
+        ends: dict[str, float] = {}
+        missing = [item for item in self.components if not item.cached]
+        for item in missing:
+            begin = max((ends.get(name, 0.0) for name in self.needs(item.name)), default=0.0)
+            ends[item.name] = begin + (item.estimate.seconds if item.estimate else 0.0)
+        return Expected(
+            together=round(max(ends.values(), default=0.0), 1),
+            alone=round(sum(item.estimate.seconds for item in missing if item.estimate), 1),
+            unknown=tuple(item.name for item in missing if not item.estimate),
+        )
+
     def as_dict(self) -> dict[str, Any]:
-        """For ``--json``: the model with each component's key."""
-        document = self.model_dump(mode="json")
+        """For ``--json``: the model with each component's key, and what is expected of the whole."""
+        document = {**self.model_dump(mode="json"), "expected": self.expected.model_dump(mode="json")}
         for entry, component in zip(document["components"], self.components, strict=True):
             entry["key"] = component.key
         return document

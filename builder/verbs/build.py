@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from builder.data.history import Target
 from builder.data.lock import Deb, Lock, LockedFile, LockedModel, Use, Wheel, iso_date
 from builder.data.manifest import Manifest, read_manifest
 from builder.data.model import size_in_bytes
@@ -202,6 +203,7 @@ class _Build:
     def __post_init__(self) -> None:
         self.kept = ComponentCache(self.workbench.cache.components)
         self.store = Store(self.workbench.cache.store)
+        self.target = Target(profile=self.recipe.name, architecture=self.lock.architecture)
 
     def toolbox(self) -> Toolbox:
         """The tools tree, built if need be; fetches only what that takes."""
@@ -250,9 +252,9 @@ class _Build:
             key = self._component("image").key
             papers = Papers(lambda made: writer.describe(output, made, self.scratch), writer.attest)
             manifest = finish_image(self.recipe, self.lock, key, box.tree, output, papers, self.log, folder)
-        with contextlib.suppress(LichenError):  # the image is there; only later plans would tell less
-            self.kept.remember(self._component("image"), self.recipe.name)
         self.seconds["finish"] = round(time.monotonic() - begin, 1)
+        took = round(self.seconds["image"] + self.seconds["finish"], 1)
+        self.kept.remember(self._component("image"), self.target, took)
         return manifest
 
     def _part(self, name: str, folder: Path, box: Toolbox) -> None:
@@ -316,6 +318,7 @@ class _Build:
 
     def _provide(self, name: str, make: Callable[[Path], None]) -> Path:
         if self._has(name):
+            self.kept.use(self._component(name), self.target)
             return self._path(name)
         begin = time.monotonic()
 
@@ -323,7 +326,7 @@ class _Build:
             self.workbench.progress.note(f"waiting for another process that builds {name}")
 
         with step(self.workbench.progress, name):
-            path = self.kept.provide(self._component(name), self.recipe.name, make, waiting=waiting, stop=self.stopped)
+            path = self.kept.provide(self._component(name), self.target, make, waiting=waiting, stop=self.stopped)
         self.seconds[name] = round(time.monotonic() - begin, 1)
         return path
 

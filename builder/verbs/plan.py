@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from builder.data.history import Target, estimate, last_inputs
 from builder.data.lock import Lock, Use
 from builder.data.manifest import Manifest, read_manifest
 from builder.data.plan import Component, Plan
@@ -38,14 +39,19 @@ def make_plan(workbench: Workbench, name: str, architecture: str | None = None) 
 def plan_image(workbench: Workbench, recipe: Recipe, lock: Lock) -> Plan:
     """As :func:`make_plan`, for a recipe and its current lock."""
     cache = ComponentCache(workbench.cache.components)
+    target = Target(profile=recipe.name, architecture=lock.architecture)
     components = []
     for component in image_components(recipe, lock):
         if component.name == "image":
             cached = _built_image(workbench.project, lock) == component.key
         else:
             cached = cache.has(component)
-        stale = () if cached else tuple(_moved(cache.newest_inputs(component.name, recipe.name), component.inputs))
-        components.append(component.model_copy(update={"cached": cached, "stale": stale}))
+        told: dict[str, object] = {"cached": cached}
+        if not cached:
+            history = cache.history(component.name)
+            told["stale"] = tuple(_moved(last_inputs(history, target), component.inputs))
+            told["estimate"] = estimate(history, target)
+        components.append(component.model_copy(update=told))
     return Plan(profile=recipe.name, architecture=lock.architecture, lock=lock.digest, components=tuple(components))
 
 

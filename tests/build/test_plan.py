@@ -154,7 +154,9 @@ def test_plan_of_an_empty_cache(sample: Sample) -> None:
         "key": plan.component("mkosi").key,
         "cached": False,
         "stale": [],
+        "estimate": None,
     }
+    assert document["expected"] == {"together": 0.0, "alone": 0.0, "unknown": [*keys(sample)]}
     # Planning changes nothing on disk.
     assert not (sample.root / "cache").exists()
 
