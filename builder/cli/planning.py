@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from builder.cli.output import say, table
 from builder.cli.text import duration
 from builder.data.plan import Component, Expected, Plan
+
+REASONS = 4  # told for one component; of more their number is told
 
 
 def print_plan(plan: Plan) -> None:
     """A row for each component, then how long building what is not kept may take."""
     rows = []
     for item in plan.components:
-        why = "" if item.cached else "; ".join(item.stale)
-        rows.append((item.name, item.key[:12], "kept" if item.cached else "to build", _estimate(item), why))
+        state = "kept" if item.cached else "to build"
+        rows.append((item.name, item.key[:12], state, _estimate(item), _why(item.stale)))
     table(("component", "key", "state", "estimate", "why"), rows)
     missing = [item for item in plan.components if not item.cached]
     if any(item.estimate for item in missing):
         say(_expected(plan.expected))
     elif missing:
         say("expected: unknown, no earlier run")
+
+
+def _why(reasons: Sequence[str]) -> str:
+    more = len(reasons) - REASONS
+    return "; ".join([*reasons[:REASONS], *([f"and {more} more, which --json lists"] if more > 0 else [])])
 
 
 def _estimate(component: Component) -> str:

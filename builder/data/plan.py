@@ -10,19 +10,46 @@ from builder.data.model import Frozen, Sha256
 from builder.foundation.digest import digest_value
 
 
+class MovedInput(Frozen):
+    """An input that is another one now; ``old`` is None when it is new, ``new`` when it is gone."""
+
+    input: str
+    old: str | None
+    new: str | None
+
+    def text(self, title: str) -> str:
+        """For people; ``title`` is what the input is called. Of a digest the beginning is told."""
+        if self.old is None:
+            return f"{title} is new"
+        if self.new is None:
+            return f"{title} is gone"
+        return f"{title}: {self.old[:12]} -> {self.new[:12]}"
+
+
+def moved_inputs(old: Mapping[str, str], new: Mapping[str, str]) -> tuple[MovedInput, ...]:
+    """What differs between two components' inputs, by name."""
+    return tuple(
+        MovedInput(input=name, old=old.get(name), new=new.get(name))
+        for name in sorted({*old, *new})
+        if old.get(name) != new.get(name)
+    )
+
+
 class Component(Frozen):
     """Something built once and kept under its key.
 
     Attributes:
         inputs: name of each input and its digest (or short text); the key is the digest of these and ``name``.
         cached: whether a complete result is kept already.
-        stale: what moved since the newest kept result, one line each; empty when cached or never built.
+        moved: the inputs that differ from those of the newest one that this image had.
+        stale: why it must be built, for people, one line each; empty when cached.
         estimate: how long building may take; None when cached, or when no earlier run tells.
     """
 
     name: str
     inputs: dict[str, str]
     cached: bool = False
+    moved: tuple[MovedInput, ...] = ()
     stale: tuple[str, ...] = ()
     estimate: Estimate | None = None
 

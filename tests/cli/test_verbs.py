@@ -71,6 +71,14 @@ def test_plan(stand_in: Any, lichen: Lichen) -> None:
     assert document["expected"] == {"together": 64.0, "alone": 84.5, "unknown": ["image"]}
 
 
+def test_plan_tells_the_first_reasons(stand_in: Any, lichen: Lichen) -> None:
+    stale = tuple(f"/etc/{number} is new" for number in range(6))
+    stand_in("plan.make_plan", plan_of(Component(name="image", inputs={}, stale=stale)))
+    told = "/etc/0 is new; /etc/1 is new; /etc/2 is new; /etc/3 is new; and 2 more, which --json lists"
+    assert lichen("plan", "small").out.splitlines()[1].endswith(told)
+    assert lichen("plan", "small", "--json").json["components"][0]["stale"] == list(stale)
+
+
 def plan_of(*components: Component) -> Plan:
     return Plan(profile="small", architecture="arm64", lock=SHA, components=components)
 
