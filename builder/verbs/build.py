@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,11 +23,12 @@ from builder.foundation.errors import InputError, LichenError, Problem
 from builder.foundation.inuse import shared
 from builder.foundation.making import alone, sweep
 from builder.foundation.progress import step
+from builder.foundation.schedule import Limits, Task, run_all
 from builder.foundation.scratch import scratch_folder
 from builder.foundation.store import Store
 from builder.foundation.toolbox import Toolbox
 from builder.foundation.workbench import Workbench
-from builder.steps.assemble import Assembler
+from builder.steps.assemble import Assembler, spare_memory
 from builder.steps.components import ComponentCache
 from builder.steps.export import export_repository, export_wheels
 from builder.steps.finish import Papers, finish_image, require_installed
@@ -46,7 +47,6 @@ _UNPACKED = 6
 # copies that, holes and all.
 _COPIES = 2
 _LEAST = 1 << 30  # bytes for the rest, UKI and ESP among it
-_POLL_SECONDS = 0.2
 
 # Components that the image is made of, and the names of their files in mkosi's output folder.
 _PARTS = {"base": "base", "initrd": "initrd.cpio.zst", "python": "python"}
@@ -220,10 +220,22 @@ class _Build:
         self._fetch([file for name in (*missing, "image") for file in self._files(name)])
         box = self.toolbox()
 
-        def task(name: str) -> Callable[[], Path]:
-            return lambda: self._provide(name, lambda folder: self._part(name, folder, box))
+        limits = Limits(len(os.sched_getaffinity(0)), spare_memory(), self.circumstances.jobs)
+        run_all({name: self._task(name, names, box, limits) for name in names}, limits, self._stop)
 
-        _together([task(name) for name in names], self._stop, self.circumstances.jobs)
+    def _task(self, name: str, names: Collection[str], box: Toolbox, limits: Limits) -> Task:
+        """The task that provides a component, when those of ``names`` that it is made from are there."""
+
+        def run() -> Path:
+            return self._provide(name, lambda folder: self._part(name, folder, box))
+
+        needs = tuple(need for need in self.plan.needs(name) if need in names)
+        if self._has(name):
+            return Task(run, needs, processors=0)
+        needed = self._needed(name, {})
+        # A workspace that does not fit alone lies on disk.
+        on_disk = self.circumstances.workspace == "disk" or needed > limits.memory
+        return Task(run, needs, memory=0 if on_disk else needed)
 
     def _stop(self) -> None:
         self.stopped.set()
@@ -275,14 +287,19 @@ class _Build:
         wheels = [file for file in self._files(name) if isinstance(file, Wheel)]
         if wheels:
             export_wheels(self.store, wheels, tree / "wheels")
-        needed = _LEAST + sum(file.size * _takes(file) for file in self._files(name))
-        if parts:
-            needed += _COPIES * sum(self.kept.size(self._component(part)) for part in parts)
-            needed += size_in_bytes(self.recipe.profile.image.root_size)
+        needed = self._needed(name, parts)
         bench = self.workbench
         assembler = Assembler(bench.runner, bench.progress, mkosi, self.scratch, self.circumstances)
         binds = {inside: self._path(part) / inside for part, inside in parts.items()}
         assembler.build(tree, output, needed=needed, tools=tools, binds=binds, log=self.log)
+
+    def _needed(self, name: str, parts: Collection[str]) -> int:
+        """Bytes that a component's workspace may take, an estimate from above; ``parts`` are laid into it."""
+        needed = _LEAST + sum(file.size * _takes(file) for file in self._files(name))
+        if parts:
+            needed += _COPIES * sum(self.kept.size(self._component(part)) for part in parts)
+            needed += size_in_bytes(self.recipe.profile.image.root_size)
+        return needed
 
     def _unpack_mkosi(self, folder: Path) -> None:
         (deb,) = self.lock.used_by("mkosi")
@@ -334,20 +351,3 @@ class _Build:
 def _takes(file: LockedFile) -> int:
     """How many times its own size a file takes in the workspace, beside what the image's disk takes."""
     return _COPIES if isinstance(file, LockedModel) else _UNPACKED
-
-
-def _together(tasks: Sequence[Callable[[], object]], stop: Callable[[], None], jobs: int | None = None) -> None:
-    """Run all tasks beside one another, or ``jobs`` at once; when one fails or we are interrupted, stop the others."""
-    with ThreadPoolExecutor(max(1, jobs or len(tasks))) as pool:
-        futures: list[Future[object]] = [pool.submit(task) for task in tasks]
-        try:
-            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
-            failed = [future for future in done if future.exception()]
-            if failed:
-                failed[0].result()
-        except BaseException:
-            # Again and again: a task may be between two processes at the moment when it is told to stop.
-            stop()
-            while wait(futures, _POLL_SECONDS).not_done:
-                stop()
-            raise

@@ -11,9 +11,13 @@ from builder.data.history import Target
 from builder.data.lock import Deb, Lock, Use, Wheel
 from builder.data.manifest import Artefact, Manifest
 from builder.data.plan import MovedInput, Plan
+from builder.data.variation import USUAL, Circumstances
 from builder.foundation.digest import digest_bytes
+from builder.foundation.schedule import Limits
+from builder.foundation.toolbox import Toolbox
 from builder.steps.components import ComponentCache
 from builder.steps.profiles import load_buildable
+from builder.verbs.build import _Build
 from builder.verbs.plan import DOCUMENTS, image_components, plan_image
 from tests.profiles.sample import Sample
 
@@ -250,6 +254,31 @@ def test_another_target_has_its_own_reasons(sample: Sample) -> None:
     had(sample, architecture="arm64")
     assert reasons(sample)["base"] == ("never built here for small amd64",)
     assert planned(sample).component("base").estimate is None
+
+
+@pytest.mark.parametrize(
+    ("limits", "circumstances", "memory"),
+    [
+        # A GiB, and what base's two packages of a byte may take.
+        (Limits(2, 8 << 30), USUAL, (1 << 30) + 12),
+        (Limits(2, (1 << 30) + 12), USUAL, (1 << 30) + 12),
+        # It fits not even alone, or is to lie on disk: no memory for the workspace.
+        (Limits(2, (1 << 30) + 11), USUAL, 0),
+        (Limits(2, 8 << 30), Circumstances(workspace="disk"), 0),
+    ],
+)
+def test_what_parts_take_of_the_machine(
+    sample: Sample, limits: Limits, circumstances: Circumstances, memory: int
+) -> None:
+    recipe, plan, bench = load_buildable(sample.project, "small"), planned(sample), sample.workbench()
+    work = _Build(bench, recipe, LOCK, plan, sample.root, sample.root / "log", circumstances)
+    tools = Toolbox(sample.root, sample.root)
+    task = work._task("base", ("base", "initrd"), tools, limits)
+    assert (task.processors, task.memory, task.needs) == (1, memory, ())
+    assert work._task("base", ("tools", "base"), tools, limits).needs == ("tools",)
+    work.kept.provide(plan.component("base"), work.target, lambda folder: None)
+    task = work._task("base", ("base", "initrd"), tools, limits)
+    assert (task.processors, task.memory) == (0, 0)
 
 
 def finished(sample: Sample) -> Path:
