@@ -163,7 +163,8 @@ def lock(
 
 @app.command()
 def plan(context: typer.Context, profile: ProfileName, architecture: ArchitectureName = None) -> None:
-    """Tell what a build would make anew, and why. Changes nothing."""
+    """Tell what a build would make anew, why, and how long that took before. Changes nothing."""
+    from builder.cli.planning import print_plan
     from builder.verbs.plan import make_plan
 
     run = session.of(context)
@@ -171,12 +172,8 @@ def plan(context: typer.Context, profile: ProfileName, architecture: Architectur
         made = make_plan(bench, profile, architecture)
     if run.json:
         emit_json(made.as_dict())
-        return
-    rows = [
-        (item.name, item.key[:12], "kept" if item.cached else "to build", "" if item.cached else "; ".join(item.stale))
-        for item in made.components
-    ]
-    table(("component", "key", "state", "why"), rows)
+    else:
+        print_plan(made)
 
 
 @app.command()

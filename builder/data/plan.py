@@ -7,8 +7,34 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
+from builder.data.history import Estimate
 from builder.data.model import Frozen, Sha256, _tuple
 from builder.foundation.digest import digest_value
+
+
+class MovedInput(Frozen):
+    """An input that is another one now; ``old`` is None when it is new, ``new`` when it is gone."""
+
+    input: str
+    old: str | None
+    new: str | None
+
+    def text(self, title: str) -> str:
+        """For people; ``title`` is what the input is called. Of a digest the beginning is told."""
+        if self.old is None:
+            return f"{title} is new"
+        if self.new is None:
+            return f"{title} is gone"
+        return f"{title}: {self.old[:12]} -> {self.new[:12]}"
+
+
+def moved_inputs(old: Mapping[str, str], new: Mapping[str, str]) -> tuple[MovedInput, ...]:
+    """What differs between two components' inputs, by name."""
+    return tuple(
+        MovedInput(input=name, old=old.get(name), new=new.get(name))
+        for name in sorted({*old, *new})
+        if old.get(name) != new.get(name)
+    )
 
 
 class Component(Frozen):
@@ -18,14 +44,18 @@ class Component(Frozen):
         inputs: name of each input and its digest (or short text); the key is the digest of these and ``name``.
         needs: names of the components that it is made from; what is kept needs none of them.
         cached: whether a complete result is kept already.
-        stale: what moved since the newest kept result, one line each; empty when cached or never built.
+        moved: the inputs that differ from those of the newest one that this image had.
+        stale: why it must be built, for people, one line each; empty when cached.
+        estimate: how long building may take; None when cached, or when no earlier run tells.
     """
 
     name: str
     inputs: dict[str, str]
     needs: Annotated[tuple[str, ...], BeforeValidator(_tuple)] = ()
     cached: bool = False
+    moved: tuple[MovedInput, ...] = ()
     stale: tuple[str, ...] = ()
+    estimate: Estimate | None = None
 
     @property
     def key(self) -> Sha256:
@@ -36,6 +66,20 @@ class Component(Frozen):
 def component_key(name: str, inputs: Mapping[str, str]) -> Sha256:
     """Digest of a component's canonical inputs."""
     return digest_value({"component": name, "inputs": dict(inputs)})
+
+
+class Expected(Frozen):
+    """How long a build may take, downloads aside, in seconds; what no earlier run tells about counts nothing.
+
+    Attributes:
+        together: parts that do not need one another are built at the same time: the longest chain.
+        alone: one part after another.
+        unknown: parts without an earlier run.
+    """
+
+    together: float
+    alone: float
+    unknown: tuple[str, ...]
 
 
 class Plan(Frozen):
@@ -57,9 +101,23 @@ class Plan(Frozen):
                 return component
         raise KeyError(name)
 
+    @property
+    def expected(self) -> Expected:
+        """How long it may take to build what is not cached."""
+        ends: dict[str, float] = {}
+        missing = [item for item in self.components if not item.cached]
+        for item in missing:
+            begin = max((ends.get(name, 0.0) for name in item.needs), default=0.0)
+            ends[item.name] = begin + (item.estimate.seconds if item.estimate else 0.0)
+        return Expected(
+            together=round(max(ends.values(), default=0.0), 1),
+            alone=round(sum(item.estimate.seconds for item in missing if item.estimate), 1),
+            unknown=tuple(item.name for item in missing if not item.estimate),
+        )
+
     def as_dict(self) -> dict[str, Any]:
-        """For ``--json``: the model with each component's key."""
-        document = self.model_dump(mode="json")
+        """For ``--json``: the model with each component's key, and what is expected of the whole."""
+        document = {**self.model_dump(mode="json"), "expected": self.expected.model_dump(mode="json")}
         for entry, component in zip(document["components"], self.components, strict=True):
             entry["key"] = component.key
         return document

@@ -136,7 +136,7 @@ class Assembler:
     def _tmpfs_size(self, name: str, needed: int, scratch: Path) -> int:
         """Bytes of tmpfs for a workspace, or 0 when it must lie on disk."""
         available, asked = memory_available(), self.circumstances.workspace == "disk"
-        if not asked and needed + _RESERVE <= available:
+        if not asked and needed <= spare_memory():
             return needed
         free = shutil.disk_usage(scratch).free
         why = f"{name} may take {_mib(needed)}, {_mib(available)} of memory are available"
@@ -147,6 +147,11 @@ class Assembler:
             )
         self.progress.note("workspace on disk, as asked" if asked else f"workspace on disk, slower than memory: {why}")
         return 0
+
+
+def spare_memory() -> int:
+    """Bytes of memory that all workspaces together may take now."""
+    return max(0, memory_available() - _RESERVE)
 
 
 def memory_available(meminfo: Path = Path("/proc/meminfo")) -> int:

@@ -1,7 +1,8 @@
 """Kept components: ``components/NAME/KEY/``, each complete or absent, shared by concurrent builds.
 
 A folder holds the component's files and ``component.json`` (inputs, duration, size). Whoever comes first builds a key;
-others wait and find it done.
+others wait and find it done. The folder's own time of change is when it was last used. ``history.jsonl`` beside the
+folders tells of earlier runs and stays when they are removed.
 """
 
 from __future__ import annotations
@@ -16,13 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from builder.data.history import Past, Target, add_run, last_inputs, read_history
 from builder.data.plan import Component
 from builder.foundation.atomic import disk_error
 from builder.foundation.digest import canonical_json
-from builder.foundation.errors import InterruptError, Problem
+from builder.foundation.errors import InterruptError, LichenError, Problem
 from builder.foundation.making import alone, made_anew, sweep
 
 RECORD = "component.json"
+HISTORY = "history.jsonl"
 _BLOCK = 4096
 
 
@@ -47,21 +50,29 @@ class ComponentCache:
         """Bytes of a kept component's files, in whole blocks."""
         return int(json.loads((self.path(component) / RECORD).read_text())["size"])
 
-    def newest_inputs(self, name: str, profile: str) -> dict[str, str] | None:
-        """Inputs of the newest kept component ``name`` that ``profile`` used, or None."""
-        newest: tuple[float, dict[str, str]] | None = None
-        for record in (self.root / name).glob(f"*/{RECORD}"):
-            with contextlib.suppress(OSError, ValueError, KeyError):
-                content: dict[str, Any] = json.loads(record.read_text())
-                made = record.stat().st_mtime
-                if profile in content["profiles"] and (newest is None or made > newest[0]):
-                    newest = (made, content["inputs"])
-        return newest[1] if newest else None
+    def history(self, name: str) -> tuple[Past, ...]:
+        """Earlier runs of the component ``name``, whatever its inputs were."""
+        return read_history(self._history(name))
+
+    def use(self, component: Component, target: Target) -> None:
+        """Note that ``target`` uses a kept component, now. What cannot be written is left out."""
+        with contextlib.suppress(OSError):
+            os.utime(self.path(component))
+        if last_inputs(self.history(component.name), target) != component.inputs:
+            self.remember(component, target)
+
+    def remember(self, component: Component, target: Target, seconds: float | None = None) -> None:
+        """Add a run to the component's history; ``seconds`` is None when it was found kept.
+
+        What cannot be written is left out: only later plans would tell less.
+        """
+        with contextlib.suppress(LichenError):
+            add_run(self._history(component.name), target, component.inputs, seconds)
 
     def provide(
         self,
         component: Component,
-        profile: str,
+        target: Target,
         make: Callable[[Path], None],
         *,
         waiting: Callable[[], None] = lambda: None,
@@ -85,31 +96,25 @@ class ComponentCache:
             with alone(path, waiting=waiting, stop=stop):
                 if stop and stop.is_set():
                     raise InterruptError(Problem("stopped before it was built", str(path)))
-                if not self.has(component):
-                    self._make(component, profile, make)
+                if self.has(component):
+                    self.use(component, target)
+                else:
+                    self._make(component, target, make)
         except OSError as error:
             raise disk_error(error, path) from error
         return path
 
-    def remember(self, component: Component, profile: str) -> None:
-        """Note the inputs of something whose files are not kept here, so that later plans can tell what moved.
-
-        Raises:
-            LichenError: the disk is full.
-        """
-        os.utime(self.provide(component, profile, lambda folder: None) / RECORD)
-
-    def _make(self, component: Component, profile: str, make: Callable[[Path], None]) -> None:
+    def _make(self, component: Component, target: Target, make: Callable[[Path], None]) -> None:
         begin = time.monotonic()
         with made_anew(self.path(component)) as folder:
             make(folder)
-            record = {
-                "inputs": component.inputs,
-                "profiles": [profile],
-                "seconds": round(time.monotonic() - begin, 1),
-                "size": tree_size(folder),
-            }
+            seconds = round(time.monotonic() - begin, 1)
+            record = {"inputs": component.inputs, "seconds": seconds, "size": tree_size(folder)}
             (folder / RECORD).write_text(canonical_json(record))
+        self.remember(component, target, seconds)
+
+    def _history(self, name: str) -> Path:
+        return self.root / name / HISTORY
 
 
 def tree_size(root: Path) -> int:

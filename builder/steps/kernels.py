@@ -31,7 +31,6 @@ _OPTIONS = (
     PKCS7Options.DetachedSignature,
     PKCS7Options.Binary,
     PKCS7Options.NoAttributes,
-    PKCS7Options.NoCapabilities,
     PKCS7Options.NoCerts,
 )
 

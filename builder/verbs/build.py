@@ -3,74 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from builder.data.lock import Deb, Lock, LockedFile, LockedModel, Use, Wheel, iso_date
+from builder.data.lock import Lock, iso_date
 from builder.data.manifest import Manifest, read_manifest
-from builder.data.model import size_in_bytes
-from builder.data.plan import Component, Plan
 from builder.data.recipe import Recipe
 from builder.data.variation import USUAL, Circumstances
 from builder.foundation.atomic import disk_error
 from builder.foundation.errors import InputError, LichenError, Problem
 from builder.foundation.inuse import shared
 from builder.foundation.making import alone, sweep
-from builder.foundation.progress import step
 from builder.foundation.scratch import scratch_folder
-from builder.foundation.store import Store
 from builder.foundation.toolbox import Toolbox
 from builder.foundation.workbench import Workbench
-from builder.steps.assemble import Assembler
 from builder.steps.components import ComponentCache
-from builder.steps.export import export_repository, export_wheels
-from builder.steps.finish import Papers, finish_image, require_installed
-from builder.steps.kernels import judge, sign_modules
 from builder.steps.profiles import load_buildable
-from builder.steps.render import component_tree, kernel_build, write_tree
-from builder.verbs.fetch import bring
+from builder.verbs.assembly import MKOSI_PACKAGE, Assembly
 from builder.verbs.lock import current_lock
-from builder.verbs.plan import module_signer, plan_image
+from builder.verbs.plan import plan_image
 from builder.verbs.report import refresh_report
-
-MKOSI_PACKAGE = "usr/lib/python3/dist-packages"
-# Estimates from above of what a workspace takes. A package unpacks to about four times its size, wheels to three
-# (classroom-jupyterhub: 460 MB of packages, 2.0 GB of base tree).
-_UNPACKED = 6
-# The image's workspace holds its tree, the root file system that repart fills from it, and the disk to which repart
-# copies that, holes and all.
-_COPIES = 2
-_LEAST = 1 << 30  # bytes for the rest, UKI and ESP among it
-_POLL_SECONDS = 0.2
-
-# Components that others are made of: the name of what mkosi leaves, and where those others look for it.
-_PLACES = {
-    "base": ("base", "output/base"),
-    "initrd": ("initrd.cpio.zst", "output/initrd.cpio.zst"),
-    "python": ("python", "output/python"),
-    "kernel-config": ("kernel-config", "tree/mkosi.output/kernel-config"),
-    "kernel": ("kernel", "tree/mkosi.output/kernel"),
-    "modules": ("modules", "tree/kernel/mkosi.output/modules"),
-}
-# Bytes that a kernel's components may take in the workspace: source unpacked, and objects with debug information.
-_WORKSPACES = {"kernel-config": 3 << 30, "kernel": 14 << 30, "modules": 3 << 30}
-
-
-# Which of the locked packages a component is made from.
-_USES: dict[str, Use] = {
-    "mkosi": "mkosi",
-    "tools": "tools",
-    "toolchain": "toolchain",
-    "base": "image",
-    "initrd": "initrd",
-    "kernel-config": "source",
-    "kernel": "source",
-}
 
 
 @dataclass(frozen=True)
@@ -187,7 +141,7 @@ def _kept_toolbox(workbench: Workbench, recipe: Recipe, lock: Lock) -> Toolbox |
 @contextlib.contextmanager
 def _under_way(
     workbench: Workbench, recipe: Recipe, lock: Lock, circumstances: Circumstances = USUAL
-) -> Iterator[_Build]:
+) -> Iterator[Assembly]:
     """A build that has its image's folder for itself, and a log beside it that stays when the build fails."""
     folder = workbench.project.image(lock.profile, lock.architecture, lock.digest)
     log = folder.with_name(f"{folder.name}.log")
@@ -203,7 +157,7 @@ def _under_way(
                 log.write_bytes(b"")
                 try:
                     plan = plan_image(workbench, recipe, lock)
-                    yield _Build(workbench, recipe, lock, plan, scratch, log, circumstances)
+                    yield Assembly(workbench, recipe, lock, plan, scratch, log, circumstances)
                 except LichenError:
                     failed = log.stat().st_size > 0
                     raise
@@ -217,204 +171,3 @@ def _under_way(
 def _recipe_and_lock(workbench: Workbench, name: str, architecture: str | None) -> tuple[Recipe, Lock]:
     recipe = load_buildable(workbench.project, name)
     return recipe, current_lock(workbench, recipe, recipe.require_architecture(architecture))
-
-
-@dataclass
-class _Build:
-    """One build under way."""
-
-    workbench: Workbench
-    recipe: Recipe
-    lock: Lock
-    plan: Plan
-    scratch: Path
-    log: Path
-    circumstances: Circumstances = USUAL
-    seconds: dict[str, float] = field(default_factory=dict)
-    stopped: threading.Event = field(default_factory=threading.Event)
-
-    def __post_init__(self) -> None:
-        self.kept = ComponentCache(self.workbench.cache.components)
-        self.store = Store(self.workbench.cache.store)
-
-    def toolbox(self) -> Toolbox:
-        """The tools tree, built if need be; fetches only what that takes."""
-        missing = [name for name in ("mkosi", "tools") if not self._has(name)]
-        self._fetch([file for name in missing for file in self._files(name)])
-        mkosi = self._provide("mkosi", self._unpack_mkosi)
-        tools = self._provide("tools", lambda folder: self._mkosi("tools", folder, mkosi / MKOSI_PACKAGE, None))
-        return Toolbox(tools / "tools", mkosi / MKOSI_PACKAGE)
-
-    def components(self, goal: str = "image") -> None:
-        """Everything that ``goal`` is made from, independent parts beside one another."""
-        missing = self._missing(goal)
-        self._fetch([file for name in (*missing, goal) for file in self._files(name)])
-        box = self.toolbox()
-
-        def task(name: str) -> Callable[[], Path]:
-            return lambda: self._provide(name, lambda folder: self._part(name, folder, box))
-
-        done: set[str] = {"mkosi", "tools"}
-        waiting = [name for name in missing if name not in done]
-        while waiting:
-            ready = [name for name in waiting if not {*self._component(name).needs}.intersection(waiting)]
-            _together([task(name) for name in ready], self._stop, self.circumstances.jobs)
-            waiting = [name for name in waiting if name not in ready]
-
-    def provide(self, name: str) -> Path:
-        """One component, with everything that it is made from."""
-        if not self._has(name):
-            self.components(name)
-            box = self.toolbox()
-            self._provide(name, lambda folder: self._part(name, folder, box))
-        return self._path(name)
-
-    def _missing(self, goal: str) -> list[str]:
-        """What must be built before ``goal``, in build order: what is kept needs nothing any more."""
-        wanted: set[str] = set()
-        for component in reversed(self.plan.components):
-            if component.name == goal or (component.name in wanted and not self._has(component.name)):
-                wanted.update(component.needs)
-        return [item.name for item in self.plan.components if item.name in wanted and not self._has(item.name)]
-
-    def _stop(self) -> None:
-        self.stopped.set()
-        self.workbench.runner.end_all()
-
-    def image(self, folder: Path) -> Manifest:
-        """The image folder, complete or absent."""
-        # The libraries behind it take a moment, which booting and builds that find nothing to do are spared.
-        from builder.verbs.papers import Writer
-
-        box = self.toolbox()
-        trees = {name: self._path(name) / name for name in ("base", "python", "modules") if self._in_plan(name)}
-        writer = Writer(
-            self.workbench.runner, self.store, self.recipe, self.lock, self.plan, trees, self.workbench.progress
-        )
-        self._fetch(writer.unkept)
-        output = self.scratch / "image-output"
-        output.mkdir()
-        begin = time.monotonic()
-        with step(self.workbench.progress, "image"):
-            self._mkosi("image", output, box.mkosi, box.tree)
-        self.seconds["image"] = round(time.monotonic() - begin, 1)
-        begin = time.monotonic()
-        with step(self.workbench.progress, "manifest and checksums"):
-            key = self._component("image").key
-            papers = Papers(lambda made: writer.describe(output, made, self.scratch), writer.attest, writer.built)
-            manifest = finish_image(self.recipe, self.lock, key, box.tree, output, papers, self.log, folder)
-        with contextlib.suppress(LichenError):  # the image is there; only later plans would tell less
-            self.kept.remember(self._component("image"), self.recipe.name)
-        self.seconds["finish"] = round(time.monotonic() - begin, 1)
-        return manifest
-
-    def _part(self, name: str, folder: Path, box: Toolbox) -> None:
-        tools = box.tree
-        if "toolchain" in self._component(name).needs:
-            tools = self._path("toolchain") / "toolchain"
-        self._mkosi(name, folder, box.mkosi, tools)
-        if name == "base":
-            require_installed(folder / "base", self.lock)
-        if name == "kernel-config":
-            self._judge(folder / "kernel-config")
-
-    def _judge(self, folder: Path) -> None:
-        """The gate: a kernel that is not what was asked for is not built."""
-        build = kernel_build(self.recipe, self.lock)
-        if build:
-            preferred = judge(build.kernel.settings(build.architecture), folder)
-            for problem in preferred:
-                self.workbench.progress.note(f"{problem.what}: {problem.why} ({problem.where})")
-
-    def _mkosi(self, name: str, output: Path, mkosi: Path, tools: Path | None) -> None:
-        tree = self.scratch / name
-        write_tree(component_tree(name, self.recipe, self.lock), tree, self.store)
-        suite = self.recipe.profile.suite
-        # mkosi reads the repository's indices even for a component that installs nothing.
-        files = [file for file in self._files(name) if not (isinstance(file, Deb) and "source" in file.uses)]
-        debs = [file for file in files if isinstance(file, Deb)]
-        export_repository(self.store, debs, tree / "packages", suite, self.workbench.runner)
-        wheels = [file for file in files if isinstance(file, Wheel)]
-        if wheels:
-            export_wheels(self.store, wheels, tree / "wheels")
-        if name == "modules" and (signer := module_signer(self.workbench, self.recipe)):
-            sign_modules(self._path("kernel") / "kernel/image", signer, tree / "signatures")
-        parts = [part for part in self._component(name).needs if part in _PLACES]
-        needed = _LEAST + sum(file.size * _takes(file) for file in files) + _WORKSPACES.get(name, 0)
-        if name == "image":
-            needed += _COPIES * sum(self.kept.size(self._component(part)) for part in parts)
-            needed += size_in_bytes(self.recipe.profile.image.root_size)
-        bench = self.workbench
-        assembler = Assembler(bench.runner, bench.progress, mkosi, self.scratch, self.circumstances)
-        binds = {place: self._path(part) / made for part, (made, place) in _PLACES.items() if part in parts}
-        kept = None
-        if name == "kernel":
-            kept = bench.cache.compiled
-            kept.mkdir(parents=True, exist_ok=True)
-        assembler.build(tree, output, needed=needed, tools=tools, binds=binds, log=self.log, kept=kept)
-
-    def _unpack_mkosi(self, folder: Path) -> None:
-        (deb,) = self.lock.used_by("mkosi")
-        self.workbench.runner.run(["dpkg-deb", "-x", self.store.verified(deb.sha256, deb.size), folder])
-
-    def _files(self, name: str) -> Sequence[LockedFile]:
-        if name in _USES:
-            return self.lock.used_by(_USES[name])
-        if name == "image":
-            return self.lock.models
-        return self.lock.wheels if name == "python" else ()
-
-    def _fetch(self, files: Sequence[LockedFile]) -> None:
-        wanted = [file for file in files if not self.store.has(file.sha256, file.size)]
-        if not wanted:
-            return
-        begin = time.monotonic()
-        bring(self.workbench, self.recipe, self.lock, wanted)
-        self.seconds["download"] = round(time.monotonic() - begin, 1)
-
-    def _component(self, name: str) -> Component:
-        return self.plan.component(name)
-
-    def _in_plan(self, name: str) -> bool:
-        return any(item.name == name for item in self.plan.components)
-
-    def _has(self, name: str) -> bool:
-        return self.kept.has(self._component(name))
-
-    def _path(self, name: str) -> Path:
-        return self.kept.path(self._component(name))
-
-    def _provide(self, name: str, make: Callable[[Path], None]) -> Path:
-        if self._has(name):
-            return self._path(name)
-        begin = time.monotonic()
-
-        def waiting() -> None:
-            self.workbench.progress.note(f"waiting for another process that builds {name}")
-
-        with step(self.workbench.progress, name):
-            path = self.kept.provide(self._component(name), self.recipe.name, make, waiting=waiting, stop=self.stopped)
-        self.seconds[name] = round(time.monotonic() - begin, 1)
-        return path
-
-
-def _takes(file: LockedFile) -> int:
-    """How many times its own size a file takes in the workspace, beside what the image's disk takes."""
-    return _COPIES if isinstance(file, LockedModel) else _UNPACKED
-
-
-def _together(tasks: Sequence[Callable[[], object]], stop: Callable[[], None], jobs: int | None = None) -> None:
-    """Run all tasks beside one another, or ``jobs`` at once; when one fails or we are interrupted, stop the others."""
-    with ThreadPoolExecutor(max(1, jobs or len(tasks))) as pool:
-        futures: list[Future[object]] = [pool.submit(task) for task in tasks]
-        try:
-            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
-            failed = [future for future in done if future.exception()]
-            if failed:
-                failed[0].result()
-        except BaseException:
-            # Again and again: a task may be between two processes at the moment when it is told to stop.
-            stop()
-            while wait(futures, _POLL_SECONDS).not_done:
-                stop()
-            raise

@@ -19,6 +19,7 @@ from builder.foundation.errors import InputError, LichenError, Problem
 from builder.foundation.inuse import exclusive
 from builder.foundation.place import Cache
 from builder.foundation.workbench import Workbench
+from builder.steps.components import HISTORY
 from builder.steps.profiles import load_recipe, profile_names
 from builder.verbs.boot import machines_folder, running_machines
 from builder.verbs.plan import make_plan
@@ -49,10 +50,14 @@ class Holding:
 
 @dataclass(frozen=True)
 class _Needs:
-    """What the project's locks and plans use; ``components`` is None when that cannot be known."""
+    """What the project's locks and plans use; ``components`` is None when that cannot be known.
+
+    ``history`` tells whether earlier runs are worth remembering.
+    """
 
     files: frozenset[str]
     components: frozenset[str] | None
+    history: bool = True
 
 
 def examine_cache(workbench: Workbench) -> tuple[Holding, ...]:
@@ -73,7 +78,7 @@ def clean(workbench: Workbench, scope: Scope) -> tuple[Holding, ...]:
         LichenError: the cache is in use, or something cannot be removed.
     """
     with exclusive(workbench.cache):
-        needs = _Needs(frozenset(), frozenset()) if scope == "all" else _needs(workbench)
+        needs = _Needs(frozenset(), frozenset(), history=False) if scope == "all" else _needs(workbench)
         going = tuple(item for item in _holdings(workbench.cache, needs) if not item.needed)
         if going:
             _remove(workbench.cache, going)
@@ -123,6 +128,9 @@ def _holdings(cache: Cache, needs: _Needs) -> Iterator[Holding]:
         elif folder == cache.components:
             # Lock files go with their component; a name with a dot is one whose building was killed.
             for path in sorted(path for path in folder.glob("*/*") if path.suffix != ".lock"):
+                if path.name == HISTORY:
+                    yield Holding("history", path, disk_size(path), needs.history)
+                    continue
                 needed = not path.name.startswith(".") and (needs.components is None or path.name in needs.components)
                 yield Holding(f"component {path.parent.name}", path, disk_size(path), needed)
         else:

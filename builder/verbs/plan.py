@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
+from builder.data.history import Target, estimate
 from builder.data.lock import Lock, Use
 from builder.data.manifest import Manifest, read_manifest
 from builder.data.plan import Component, Plan
@@ -18,6 +19,7 @@ from builder.steps.kernels import ModuleSigner, read_module_signer
 from builder.steps.profiles import load_buildable
 from builder.steps.render import component_tree, tree_digest
 from builder.verbs.lock import current_lock
+from builder.verbs.staleness import why_stale
 
 # How Lichen runs mkosi and what it does to the result; raise it when that changes bytes without changing a tree.
 ASSEMBLY = "1"
@@ -41,14 +43,19 @@ def make_plan(workbench: Workbench, name: str, architecture: str | None = None) 
 def plan_image(workbench: Workbench, recipe: Recipe, lock: Lock) -> Plan:
     """As :func:`make_plan`, for a recipe and its current lock."""
     cache = ComponentCache(workbench.cache.components)
+    target = Target(profile=recipe.name, architecture=lock.architecture)
     components = []
     for component in image_components(recipe, lock, module_signer(workbench, recipe)):
         if component.name == "image":
             cached = _built_image(workbench.project, lock) == component.key
         else:
             cached = cache.has(component)
-        stale = () if cached else tuple(_moved(cache.newest_inputs(component.name, recipe.name), component.inputs))
-        components.append(component.model_copy(update={"cached": cached, "stale": stale}))
+        told: dict[str, object] = {"cached": cached}
+        if not cached:
+            history = cache.history(component.name)
+            told["moved"], told["stale"] = why_stale(component, history, recipe, target)
+            told["estimate"] = estimate(history, target)
+        components.append(component.model_copy(update=told))
     return Plan(profile=recipe.name, architecture=lock.architecture, lock=lock.digest, components=tuple(components))
 
 
@@ -121,14 +128,6 @@ def _component(name: str, recipe: Recipe, lock: Lock, inputs: Mapping[str, str],
 
 def _files(lock: Lock, use: Use) -> str:
     return digest_value([deb.sha256 for deb in lock.used_by(use)])
-
-
-def _moved(old: Mapping[str, str] | None, new: Mapping[str, str]) -> Iterator[str]:
-    if old is None:
-        return
-    for name in sorted({*old, *new}):
-        if old.get(name) != new.get(name):
-            yield f"{name}: {old.get(name, 'none')[:12]} -> {new.get(name, 'none')[:12]}"
 
 
 def _built_image(project: Project, lock: Lock) -> str | None:

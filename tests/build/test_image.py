@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 
+from builder.data.history import Estimate
 from builder.data.lock import Lock, read_lock
 from builder.data.manifest import read_manifest
 from builder.data.recipe import Recipe
@@ -71,7 +72,9 @@ def test_edited_overlay_file_makes_the_image_alone_anew(bench: MakeBench) -> Non
     plan = make_plan(made.workbench, "small")
     assert [item.name for item in plan.components if not item.cached] == ["image"]
     (why,) = plan.component("image").stale
-    assert why.startswith("extra/usr/lib/systemd/network/80-ethernet-dhcp.network: ")
+    assert why.startswith(f"/{NETWORK.removeprefix('tree/')} (overlays/base-system/{NETWORK}): ")
+    took = round(first.seconds["image"] + first.seconds["finish"], 1)
+    assert plan.component("image").estimate == Estimate(seconds=took, runs=1, own=True)
     made.told.steps.clear()
     second = build(made.workbench, "small")
     assert made.told.steps == ["image", "manifest and checksums"]

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from builder.data.history import Target
 from builder.data.plan import Component
 from builder.foundation import atomic
 from builder.foundation.atomic import disk_error, replace_folder, write_atomically
@@ -275,12 +276,13 @@ def test_component_with_a_damaged_record_is_built_anew(tmp_path: Path, record: s
         made.append(folder)
         (folder / "file").write_text("whole")
 
-    path = kept.provide(component, "small", make)
-    assert kept.provide(component, "small", make) == path
+    target = Target(profile="small", architecture="amd64")
+    path = kept.provide(component, target, make)
+    assert kept.provide(component, target, make) == path
     assert len(made) == 1
     (path / RECORD).write_text(record)
     assert not kept.has(component)
-    kept.provide(component, "small", make)
+    kept.provide(component, target, make)
     assert len(made) == 2
     assert kept.has(component)
     assert (path / "file").read_text() == "whole"

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
+from builder.data.history import Target
 from builder.data.lock import Deb, Lock, Use, Wheel
 from builder.data.manifest import Artefact, Manifest
+from builder.data.plan import MovedInput, Plan
+from builder.data.variation import USUAL, Circumstances
 from builder.foundation.digest import digest_bytes
+from builder.foundation.schedule import Limits
+from builder.foundation.toolbox import Toolbox
+from builder.steps.components import ComponentCache
 from builder.steps.profiles import load_buildable
-from builder.verbs.plan import image_components, plan_image
+from builder.verbs.assembly import Assembly
+from builder.verbs.plan import DOCUMENTS, image_components, plan_image
 from tests.profiles.sample import Sample
 
 EVERYTHING = {"mkosi", "tools", "base", "initrd", "python", "image"}
@@ -143,8 +151,9 @@ def test_checkout_is_no_input(sample: Sample) -> None:
 
 
 def test_plan_of_an_empty_cache(sample: Sample) -> None:
-    plan = plan_image(sample.workbench(), load_buildable(sample.project, "small"), LOCK)
-    assert not any(item.cached or item.stale for item in plan.components)
+    plan = planned(sample)
+    assert not any(item.cached for item in plan.components)
+    assert {item.stale for item in plan.components} == {("never built here",)}
     document = plan.as_dict()
     assert (document["profile"], document["architecture"], document["lock"]) == ("small", "amd64", LOCK.digest)
     assert {item["name"]: item["key"] for item in document["components"]} == keys(sample)
@@ -153,10 +162,121 @@ def test_plan_of_an_empty_cache(sample: Sample) -> None:
         "inputs": {"package": "2" * 64},
         "key": plan.component("mkosi").key,
         "cached": False,
-        "stale": [],
+        "moved": [],
+        "stale": ["never built here"],
+        "estimate": None,
+        "needs": [],
     }
+    assert document["expected"] == {"together": 0.0, "alone": 0.0, "unknown": [*keys(sample)]}
     # Planning changes nothing on disk.
     assert not (sample.root / "cache").exists()
+
+
+def planned(sample: Sample, lock: Lock = LOCK) -> Plan:
+    return plan_image(sample.workbench(), load_buildable(sample.project, "small"), lock)
+
+
+def had(sample: Sample, lock: Lock = LOCK, architecture: str = "amd64") -> None:
+    """As if all components had been built, and removed again but for the histories of them."""
+    kept = ComponentCache(sample.workbench().cache.components)
+    for item in image_components(load_buildable(sample.project, "small"), lock):
+        kept.remember(item, Target(profile="small", architecture=architecture), 2.0)
+
+
+def reasons(sample: Sample, lock: Lock = LOCK) -> dict[str, tuple[str, ...]]:
+    return {item.name: item.stale for item in planned(sample, lock).components}
+
+
+def test_why_a_package_makes_things_stale(sample: Sample) -> None:
+    had(sample)
+    new = with_debs(deb("nano", "image", content="f"))
+    told = reasons(sample, new)
+    before, after = ({item.name: item for item in planned(sample, lock).components} for lock in (LOCK, new))
+    old_debs, new_debs = (item["base"].inputs["packages"] for item in (before, after))
+    assert told["base"] == (f"packages: {old_debs[:12]} -> {new_debs[:12]}",)
+    assert told["image"] == (f"base: {before['base'].key[:12]} -> {after['base'].key[:12]}",)
+    assert told["initrd"] == ("built before, no longer there",)
+    moved = MovedInput(input="packages", old=old_debs, new=new_debs)
+    assert after["base"].moved == (moved,)
+    document = planned(sample, new).as_dict()["components"][2]
+    assert document["moved"] == [{"input": "packages", "old": old_debs, "new": new_debs}]
+    assert document["estimate"] == {"seconds": 2.0, "runs": 1, "own": True}
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "told"),
+    [
+        ("overlays/core/tree/etc/secret", "hidden", "shown", "/etc/secret (overlays/core/tree/etc/secret): "),
+        (
+            "profiles/small.yaml",
+            "title: Hello",
+            "title: Welcome",
+            "/var/www/index.html (overlays/web/tree/var/www/index.html.j2): ",
+        ),
+        ("profiles/small.yaml", "hostname: small", "hostname: other", "/etc/hostname (image.hostname): "),
+        (
+            "overlays/core/overlay.yaml",
+            "[a.service]",
+            "[b.service]",
+            "/usr/lib/systemd/system-preset/10-lichen.preset (services of the overlays): ",
+        ),
+        ("profiles/base.yaml", "[quiet]", "[quiet, splash]", "mkosi.conf.d/image.conf: "),
+    ],
+)
+def test_why_an_edit_makes_the_image_stale(sample: Sample, file: str, old: str, new: str, told: str) -> None:
+    had(sample)
+    sample.swap(file, old, new)
+    found = reasons(sample)
+    (why,) = found.pop("image")
+    assert why.startswith(told)
+    assert re.fullmatch(r"[0-9a-f]{12} -> [0-9a-f]{12}", why.removeprefix(told))
+    assert set(found.values()) == {("built before, no longer there",)}
+
+
+def test_why_a_new_and_a_removed_file_make_the_image_stale(sample: Sample) -> None:
+    had(sample)
+    sample.write("overlays/web/tree/etc/new", "new\n")
+    (sample.root / "overlays/core/tree/etc/secret").unlink()
+    sample.swap("overlays/core/overlay.yaml", 'modes:\n  etc/secret: "0600"\n', "")
+    assert reasons(sample)["image"] == ("/etc/new (overlays/web/tree/etc/new) is new", "/etc/secret is gone")
+    assert [(item.old is None, item.new is None) for item in planned(sample).component("image").moved] == [
+        (True, False),
+        (False, True),
+    ]
+
+
+def test_why_lichen_itself_makes_things_stale(sample: Sample, monkeypatch: pytest.MonkeyPatch) -> None:
+    had(sample)
+    monkeypatch.setattr("builder.verbs.plan.DOCUMENTS", "next")
+    assert reasons(sample)["image"] == (f"Lichen's documents beside the image: {DOCUMENTS} -> next",)
+
+
+def test_another_target_has_its_own_reasons(sample: Sample) -> None:
+    had(sample, architecture="arm64")
+    assert reasons(sample)["base"] == ("never built here for small amd64",)
+    assert planned(sample).component("base").estimate is None
+
+
+@pytest.mark.parametrize(
+    ("limits", "circumstances", "memory"),
+    [
+        # A GiB, and what base's two packages of a byte may take.
+        (Limits(2, 8 << 30), USUAL, (1 << 30) + 12),
+        (Limits(2, (1 << 30) + 12), USUAL, (1 << 30) + 12),
+        # It fits not even alone, or is to lie on disk: no memory for the workspace.
+        (Limits(2, (1 << 30) + 11), USUAL, 0),
+        (Limits(2, 8 << 30), Circumstances(workspace="disk"), 0),
+    ],
+)
+def test_what_parts_take_of_the_machine(
+    sample: Sample, limits: Limits, circumstances: Circumstances, memory: int
+) -> None:
+    recipe, plan, bench = load_buildable(sample.project, "small"), planned(sample), sample.workbench()
+    work = Assembly(bench, recipe, LOCK, plan, sample.root, sample.root / "log", circumstances)
+    tools = Toolbox(sample.root, sample.root)
+    task = work._task("base", ("base", "initrd"), tools, limits)
+    assert (task.processors, task.memory, task.needs) == (1, memory, ())
+    assert work._task("base", ("tools", "base"), tools, limits).needs == ("tools",)
 
 
 def finished(sample: Sample) -> Path:
@@ -189,8 +309,7 @@ def finished(sample: Sample) -> Path:
 
 
 def cached(sample: Sample) -> bool:
-    plan = plan_image(sample.workbench(), load_buildable(sample.project, "small"), LOCK)
-    return plan.component("image").cached
+    return planned(sample).component("image").cached
 
 
 def test_finished_image_is_kept(sample: Sample) -> None:

@@ -13,6 +13,7 @@ from builder.foundation.inuse import exclusive, shared
 from builder.foundation.place import Cache
 from builder.foundation.store import Store
 from builder.foundation.workbench import Workbench
+from builder.steps.components import HISTORY
 from builder.steps.profiles import load_recipe
 from tests.cli.conftest import Lichen
 from tests.profiles.sample import Sample
@@ -42,6 +43,7 @@ def cache(sample: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ca
     put(made.store / "partial" / SPARE)
     put(made.components / "tools" / COMPONENT.key / "usr" / "bin" / "qemu")
     put(made.components / "tools" / SPARE / "usr" / "bin" / "qemu")
+    put(made.components / "tools" / HISTORY)
     put(made.components / "tools" / f".{COMPONENT.key}.lock", "")
     put(made.components / "tools" / f".{SPARE}.lock", "")
     put(made.components / "tools" / f".{SPARE}.partial" / "half")
@@ -88,6 +90,7 @@ def kept(cache: Cache) -> set[str]:
         f"store/sha256/aa/{NEEDED}",
         f"store/derived/control/{NEEDED}",
         f"components/tools/{COMPONENT.key}/usr/bin/qemu",
+        f"components/tools/{HISTORY}",
     }
 
 
@@ -114,7 +117,7 @@ def test_unused_removes_what_no_lock_or_plan_needs(cache: Cache, sample: Sample,
     assert (sample.project.images / "small" / "image.raw").exists()
     assert len(said.json["removed"]) == 8
     assert sorted(path.name for path in (cache.components / "tools").iterdir()) == sorted(
-        [COMPONENT.key, f".{COMPONENT.key}.lock"]
+        [COMPONENT.key, f".{COMPONENT.key}.lock", HISTORY]
     )
     assert lichen("clean", "--unused").out.startswith("removed 0 items")
 

@@ -23,6 +23,7 @@ COMMANDS = (
     "lock",
     "plan",
     "render",
+    "kernel",
     "fetch",
     "build",
     "boot",

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from builder.data.history import Estimate
 from builder.data.plan import Component, Plan
 from builder.foundation.errors import EXIT_FAILED, EXIT_TEST_FAILED, GuestTestError, Problem
 from builder.verbs.boot import Request, Running
@@ -50,13 +51,52 @@ def stand_in(sample: Sample, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_plan(stand_in: Any, lichen: Lichen) -> None:
     kept = Component(name="tools", inputs={}, cached=True)
+    base = Component(name="base", inputs={"tools": kept.key}, estimate=Estimate(seconds=64.0, runs=5, own=True))
+    initrd = Component(name="initrd", inputs={"tools": kept.key}, estimate=Estimate(seconds=20.5, runs=1, own=False))
     stale = Component(name="image", inputs={"a": "b"}, stale=("the base moved", "so did python"))
-    spy = stand_in("plan.make_plan", Plan(profile="small", architecture="arm64", lock=SHA, components=(kept, stale)))
+    spy = stand_in("plan.make_plan", made := plan_of(kept, base, initrd, stale))
     lines = [line.split() for line in lichen("plan", "small", "-a", "arm64").out.splitlines()]
     assert spy.arguments == ("small", "arm64")
+    assert lines[0] == ["component", "key", "state", "estimate", "why"]
     assert lines[1] == ["tools", kept.key[:12], "kept"]
-    assert lines[2] == ["image", stale.key[:12], "to", "build", "the", "base", "moved;", "so", "did", "python"]
-    assert [item["key"] for item in lichen("plan", "small", "--json").json["components"]] == [kept.key, stale.key]
+    assert lines[2] == ["base", base.key[:12], "to", "build", "1", "min", "04", "s"]
+    assert lines[3] == ["initrd", initrd.key[:12], "to", "build", "20.5", "s", "(other", "profiles)"]
+    assert lines[4][:7] == ["image", stale.key[:12], "to", "build", "no", "earlier", "run"]
+    assert lines[4][7:] == ["the", "base", "moved;", "so", "did", "python"]
+    told = "expected: 1 min 04 s, parts beside one another; 1 min 24 s one after another; not counted: image, downloads"
+    assert " ".join(lines[5]) == told
+    document = lichen("plan", "small", "--json").json
+    assert [item["key"] for item in document["components"]] == [item.key for item in made.components]
+    assert document["components"][1]["estimate"] == {"seconds": 64.0, "runs": 5, "own": True}
+    assert document["expected"] == {"together": 64.0, "alone": 84.5, "unknown": ["image"]}
+
+
+def test_plan_tells_the_first_reasons(stand_in: Any, lichen: Lichen) -> None:
+    stale = tuple(f"/etc/{number} is new" for number in range(6))
+    stand_in("plan.make_plan", plan_of(Component(name="image", inputs={}, stale=stale)))
+    told = "/etc/0 is new; /etc/1 is new; /etc/2 is new; /etc/3 is new; and 2 more, which --json lists"
+    assert lichen("plan", "small").out.splitlines()[1].endswith(told)
+    assert lichen("plan", "small", "--json").json["components"][0]["stale"] == list(stale)
+
+
+def plan_of(*components: Component) -> Plan:
+    return Plan(profile="small", architecture="arm64", lock=SHA, components=components)
+
+
+@pytest.mark.parametrize(
+    ("component", "last"),
+    [
+        (Component(name="image", inputs={}, cached=True), "image"),
+        (Component(name="image", inputs={}), "expected: unknown, no earlier run"),
+        (
+            Component(name="image", inputs={}, estimate=Estimate(seconds=0.0, runs=1, own=True)),
+            "expected: 0.0 s; not counted: downloads",
+        ),
+    ],
+)
+def test_plan_tells_what_is_expected(stand_in: Any, lichen: Lichen, component: Component, last: str) -> None:
+    stand_in("plan.make_plan", plan_of(component))
+    assert lichen("plan", "small").out.splitlines()[-1].startswith(last)
 
 
 def test_render(stand_in: Any, lichen: Lichen, sample: Sample) -> None:

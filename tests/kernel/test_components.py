@@ -1,0 +1,196 @@
+"""A project's own kernel: read from files, and made anew exactly when what decides it moves. Nothing is built."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from builder.data.lock import Lock
+from builder.foundation.errors import InputError
+from builder.foundation.toolbox import Toolbox
+from builder.steps.profiles import load_buildable
+from builder.steps.render import kernel_build, rendered_tree
+from builder.verbs.assembly import Assembly
+from builder.verbs.plan import image_components, plan_image
+from tests.build.test_plan import LOCK, deb
+from tests.profiles.sample import Sample
+
+HEADER = "# Purpose: a test\n# Cost: none\n# Source: nowhere\n"
+SOURCE = deb("linux-source-6.12", "source", content="a").model_copy(
+    update={"version": "6.12.118-1", "path": "pool/main/l/linux/linux-source-6.12_6.12.118-1_all.deb"}
+)
+OWN = LOCK.model_copy(update={"debs": (*LOCK.debs, SOURCE, deb("gcc", "toolchain", content="b"))})
+KERNEL = {"kernel-config", "kernel", "modules"}
+
+
+@pytest.fixture
+def sample(tmp_path: Path) -> Sample:
+    made = Sample(tmp_path / "project")
+    made.swap("profiles/base.yaml", "kernel:\n", "kernel:\n  source: linux-source-6.12\n  fragments: [one]\n")
+    made.write("kernel-configs/one.config", f"{HEADER}CONFIG_A=y\nCONFIG_B=m  # or y\n")
+    return made
+
+
+@pytest.fixture
+def certificate(sample: Sample, tmp_path: Path) -> Path:
+    """A key outside of the project, whose certificate the profile names."""
+    key = tmp_path / "key.pem"
+    words = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-noenc", "-days", "2", "-subj", "/CN=modules"]
+    subprocess.run([*words, "-keyout", key, "-out", sample.root / "modules.pem"], check=True, capture_output=True)
+    key.chmod(0o600)
+    sample.swap("profiles/base.yaml", "fragments: [one]\n", "fragments: [one]\n  certificate: modules.pem\n")
+    return key
+
+
+def keys(sample: Sample, lock: Lock = OWN) -> dict[str, str]:
+    return {item.name: item.key for item in image_components(load_buildable(sample.project, "small"), lock)}
+
+
+def moved(before: dict[str, str], after: dict[str, str]) -> set[str]:
+    return {name for name in {*before, *after} if before.get(name) != after.get(name)}
+
+
+def replaced(name: str) -> Lock:
+    debs = [item.model_copy(update={"sha256": "f" * 64}) if item.name == name else item for item in OWN.debs]
+    return OWN.model_copy(update={"debs": tuple(debs)})
+
+
+def test_names_and_versions_follow_from_the_source(sample: Sample) -> None:
+    build = kernel_build(load_buildable(sample.project, "small"), OWN)
+    assert build
+    assert (build.release, build.image_package) == ("6.12.118-lichen", "linux-image-6.12.118-lichen")
+    assert build.version.startswith("6.12.118-1+lichen.")
+    assert build.source_package == "linux"
+    assert build.config == "CONFIG_A=y\nCONFIG_B=m\n"
+
+
+def test_components_are_there_in_build_order(sample: Sample) -> None:
+    names = ["mkosi", "tools", "toolchain", "kernel-config", "kernel", "modules", "base", "initrd", "python", "image"]
+    assert [*keys(sample)] == names
+
+
+def test_comments_and_order_of_a_fragment_move_nothing(sample: Sample) -> None:
+    before = keys(sample)
+    sample.write("kernel-configs/one.config", f"{HEADER}# why\nCONFIG_B=m  # or y\n\nCONFIG_A=y\n")
+    assert moved(before, keys(sample)) == set()
+
+
+def test_a_setting_moves_the_kernel_and_no_base_tree(sample: Sample) -> None:
+    before = keys(sample)
+    sample.add("kernel-configs/one.config", "CONFIG_C=y\n")
+    assert moved(before, keys(sample)) == {*KERNEL, "image"}
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("linux-source-6.12", {*KERNEL, "image"}),
+        ("gcc", {"toolchain", *KERNEL, "image"}),
+        ("qemu", {"tools", "base", "initrd", "python", "image"}),
+        ("mkosi", {"mkosi", "tools", "toolchain", "base", "initrd", "python", "image"}),
+    ],
+)
+def test_new_version_of_a_package(sample: Sample, name: str, expected: set[str]) -> None:
+    assert moved(keys(sample), keys(sample, replaced(name))) == expected
+
+
+def test_a_newer_lock_with_the_same_source_has_the_same_kernel(sample: Sample) -> None:
+    later = OWN.model_copy(update={"source_date_epoch": OWN.source_date_epoch + 86400})
+    assert moved(keys(sample), keys(sample, later)).isdisjoint({"toolchain", *KERNEL})
+
+
+def test_certificate_and_key(sample: Sample, certificate: Path) -> None:
+    recipe = load_buildable(sample.project, "small")
+    assert recipe.kernel
+    assert recipe.kernel.certificate
+    build = kernel_build(recipe, OWN)
+    assert build
+    assert 'CONFIG_SYSTEM_TRUSTED_KEYS="certs/lichen.pem"' in build.config
+    unsigned = keys(sample)
+    sample.swap("profiles/base.yaml", "  certificate: modules.pem\n", "")
+    assert moved(unsigned, keys(sample)) == {*KERNEL, "image"}
+
+
+def test_what_is_kept_needs_no_compiler(sample: Sample) -> None:
+    recipe, bench = load_buildable(sample.project, "small"), sample.workbench()
+    plan = plan_image(bench, recipe, OWN)
+    work = Assembly(bench, recipe, OWN, plan, sample.root, sample.root / "log")
+    everything = [item.name for item in plan.components if item.name != "image"]
+    assert work._missing("image") == everything
+    assert work._missing("kernel-config") == ["mkosi", "toolchain"]
+    work.kept.provide(plan.component("kernel"), work.target, lambda folder: None)
+    assert "kernel-config" not in work._missing("image")
+    work.kept.provide(plan.component("modules"), work.target, lambda folder: None)
+    assert work._missing("image") == ["mkosi", "tools", "base", "initrd", "python"]
+
+
+def test_kernel_takes_all_processors(sample: Sample) -> None:
+    from builder.foundation.schedule import Limits
+
+    recipe, bench = load_buildable(sample.project, "small"), sample.workbench()
+    work = Assembly(bench, recipe, OWN, plan_image(bench, recipe, OWN), sample.root, sample.root / "log")
+    task = work._task("kernel", ("kernel-config", "kernel"), Toolbox(sample.root, sample.root), Limits(8, 64 << 30))
+    assert (task.processors, task.needs) == (8, ("kernel-config",))
+
+
+def test_rendered_tree_has_the_kernel_for_plain_mkosi(sample: Sample) -> None:
+    tree = rendered_tree(load_buildable(sample.project, "small"), OWN)
+    for name in KERNEL:
+        assert f"kernel/mkosi.images/{name}/{name}.finalize" in tree
+    assert tree["kernel/source.deb"].stored == SOURCE
+    assert b"Packages=linux-image-6.12.118-lichen" in tree["mkosi.conf.d/image.conf"].content
+
+
+def told(sample: Sample) -> list[tuple[str, str]]:
+    with pytest.raises(InputError) as caught:
+        load_buildable(sample.project, "small")
+    return [(problem.what, problem.where) for problem in caught.value.problems]
+
+
+def test_unknown_fragment_gets_near_matches(sample: Sample) -> None:
+    sample.swap("profiles/base.yaml", "[one]", "[onee]")
+    with pytest.raises(InputError) as caught:
+        load_buildable(sample.project, "small")
+    (problem,) = caught.value.problems
+    assert (problem.what, problem.remedy) == ("there is no kernel fragment called 'onee'", "did you mean one?")
+    assert problem.where.startswith(sample.at("profiles/base.yaml", "[onee]"))
+
+
+def test_overlays_bring_fragments_and_pairs_that_disagree_are_told(sample: Sample) -> None:
+    sample.write("kernel-configs/two.config", f"{HEADER}CONFIG_A=n\n")
+    sample.add("overlays/core/overlay.yaml", "kernel_fragments: [two]\n")
+    assert told(sample) == [("two fragments disagree on CONFIG_A", sample.at("kernel-configs/two.config", "_A=n"))]
+
+
+def test_kernel_of_debian_takes_no_fragment(sample: Sample) -> None:
+    sample.swap("profiles/base.yaml", "source: linux-source-6.12", "package: linux-image-amd64")
+    ((what, where),) = told(sample)
+    assert what == "a fragment needs a kernel of our own"
+    assert where.startswith(sample.at("profiles/base.yaml", "[one]"))
+
+
+def test_source_and_package_exclude_one_another(sample: Sample) -> None:
+    sample.swap("profiles/base.yaml", "  fragments: [one]\n", "  package: linux-image-amd64\n")
+    assert [what for what, _ in told(sample)] == ["the value does not fit"]
+    sample.swap("profiles/small.yaml", "overlays: [web]", "kernel: {source: null}\noverlays: [web]")
+    assert load_buildable(sample.project, "small").packages.count("linux-image-amd64") == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ("nothing\n", "it holds no X.509 certificate in PEM form"),
+        ("-----BEGIN PRIVATE KEY-----\n", "it holds a private key, which must never be in a project"),
+        (None, "No such file or directory"),
+    ],
+)
+def test_certificate_that_is_none(sample: Sample, content: str | None, why: str) -> None:
+    sample.swap("profiles/base.yaml", "fragments: [one]\n", "fragments: [one]\n  certificate: modules.pem\n")
+    if content:
+        sample.write("modules.pem", content)
+    with pytest.raises(InputError) as caught:
+        load_buildable(sample.project, "small")
+    (problem,) = caught.value.problems
+    assert problem.why == f"{sample.root / 'modules.pem'}: {why}"
