@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pydantic import Field
+
 from builder.data.lock import Deb, LockedModel, Wheel
 from builder.data.model import Frozen, Sha256
 from builder.foundation.digest import canonical_json
@@ -15,6 +17,7 @@ SUMS = "SHA256SUMS"  # of every file of the folder but itself, signatures and th
 SIGNATURE = "SHA256SUMS.sig"
 ENVELOPE = "provenance.dsse.json"
 LOG = "build.log"
+KERNEL_CONFIG = "kernel.config"  # of the project's own kernel
 
 
 class Artefact(Frozen):
@@ -28,6 +31,11 @@ class Manifest(Frozen):
     """What is inside an image: every package, wheel and model, the lock and the tools that made it.
 
     Holds nothing that differs between two builds of one lock: no date, host, path or duration.
+
+    Attributes:
+        kernel: its release, as ``uname -r`` prints it.
+        kernel_settings: for a kernel of the project's own, each symbol that must have a value, and which: ``y``, ``m``,
+            ``n``, a number or a text in quotes, or ``m or y``.
     """
 
     format: int = 1
@@ -42,6 +50,7 @@ class Manifest(Frozen):
     ports: tuple[int, ...]
     root_filesystem: str
     kernel: str
+    kernel_settings: dict[str, str] = Field({})
     tools: dict[str, str]
     packages: tuple[Deb, ...]
     wheels: tuple[Wheel, ...]

@@ -168,6 +168,7 @@ def _manifest(
         ports=recipe.ports,
         root_filesystem=recipe.profile.image.root_filesystem,
         kernel=_kernel(inside),
+        kernel_settings=_kernel_settings(recipe, lock),
         tools={**named, "lichen": __version__, "mkosi": mkosi.version},
         packages=inside,
         wheels=tuple(wheel for wheel in lock.wheels if "image" in wheel.uses),
@@ -180,3 +181,10 @@ def _kernel(debs: Sequence[Deb]) -> str:
     """The kernel's release: the versioned ``linux-image-`` package's name tells it."""
     releases = [deb.name.removeprefix("linux-image-") for deb in debs if deb.name.startswith("linux-image-")]
     return max(releases, key=lambda name: (name[:1].isdigit(), name), default="")
+
+
+def _kernel_settings(recipe: Recipe, lock: Lock) -> dict[str, str]:
+    settings = recipe.kernel.settings(lock.architecture) if recipe.kernel else ()
+    return {
+        item.symbol: f"{item.value} or y" if item.built_in_will_do else item.value for item in settings if item.required
+    }

@@ -10,12 +10,12 @@ from builder.data.comparison import Changed, Comparison, Moved, News, Note, Resi
 from builder.data.contents import CONTENTS, FileEntry
 from builder.data.duplicates import duplicates
 from builder.data.lock import Deb, Lock
-from builder.data.manifest import Manifest
+from builder.data.manifest import KERNEL_CONFIG, Manifest
 from builder.data.testresults import PORTS, read_ports
 from builder.foundation.progress import step
 from builder.foundation.store import Store
 from builder.foundation.workbench import Workbench
-from builder.steps.debs import UnreadError, kernel_options, news, source_of
+from builder.steps.debs import UnreadError, kernel_options, news, parse_options, source_of
 from builder.steps.sizes import by_owner
 from builder.steps.surface import listeners, privileged, services
 from builder.verbs.imagetest import results_folder
@@ -164,6 +164,11 @@ def _kernel_options(
         return ()
     options = []
     for side, kernels in ((old, left), (new, right)):
+        # That of the project's own kernel lies beside the image; its package is in no store.
+        path = side.folder / KERNEL_CONFIG if side.folder else None
+        if path and path.is_file():
+            options.append(parse_options(path.read_text(encoding="utf-8")))
+            continue
         try:
             options.append(kernel_options(workbench.runner, store, kernels))
         except UnreadError as reason:

@@ -11,7 +11,7 @@ from builder import __version__
 from builder.data.bill import CYCLONEDX, SPDX, Bill, Part
 from builder.data.contents import BUILD, CONTENTS, FileEntry, contents_text, read_contents
 from builder.data.lock import Deb, Lock
-from builder.data.manifest import Artefact, Manifest
+from builder.data.manifest import KERNEL_CONFIG, Artefact, Manifest
 from builder.data.plan import Plan
 from builder.data.recipe import Recipe
 from builder.foundation.process import Runner
@@ -28,7 +28,7 @@ from builder.steps.contents import (
     with_owners,
 )
 from builder.steps.cyclonedx import cyclonedx_text
-from builder.steps.kernels import built_kernel
+from builder.steps.kernels import CONFIG, built_kernel
 from builder.steps.parts import deb_facts, deb_parts, other_parts, unpack, wheel_parts
 from builder.steps.provenance import provenance_text
 from builder.steps.render import PYTHON_PREFIX, kernel_build, overlay_files
@@ -88,7 +88,10 @@ class Writer:
             parts=self._parts(scratch),
             files=tuple(entry for entry in entries if entry.kind == "file" and entry.owner == BUILD),
         )
-        return {CONTENTS: contents_text(entries), SPDX: spdx_text(bill), CYCLONEDX: cyclonedx_text(bill)}
+        told = {CONTENTS: contents_text(entries), SPDX: spdx_text(bill), CYCLONEDX: cyclonedx_text(bill)}
+        if self.built:
+            told[KERNEL_CONFIG] = (self.trees["modules"] / CONFIG).read_text(encoding="utf-8")
+        return told
 
     def attest(self, manifest: Manifest) -> str:
         """The provenance of the artefacts of ``manifest``."""

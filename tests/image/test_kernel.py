@@ -1,0 +1,65 @@
+"""The kernel of the project's own is the one that was asked for, and keeps what it promises. Others promise nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from testinfra.host import Host
+
+
+def settings(manifest: dict[str, Any]) -> dict[str, str]:
+    """What the fragments require; nothing for a kernel that Debian built."""
+    found: dict[str, str] = manifest["kernel_settings"]
+    return found
+
+
+def test_configuration_is_what_was_asked_for(host: Host, manifest: dict[str, Any]) -> None:
+    if not (wanted := settings(manifest)):
+        return
+    lines = host.check_output("zcat /proc/config.gz").splitlines()
+    got = dict(line.removeprefix("CONFIG_").split("=", 1) for line in lines if line.startswith("CONFIG_"))
+    wrong = {name: (value, got.get(name, "n")) for name, value in wanted.items()}
+    assert {name: pair for name, pair in wrong.items() if pair[1] not in pair[0].split(" or ")} == {}
+    assert host.check_output("zcat /proc/config.gz | cmp - /boot/config-$(uname -r)") == ""
+
+
+def test_modules_belong_to_the_running_kernel(host: Host, manifest: dict[str, Any]) -> None:
+    loaded = host.check_output("lsmod").splitlines()[1:]
+    assert loaded
+    name = loaded[0].split()[0]
+    assert host.check_output(f"modinfo --field vermagic {name}").split()[0] == manifest["kernel"]
+    assert host.check_output("modprobe --dry-run --all --quiet $(lsmod | tail -n +2 | cut -d' ' -f1)") == ""
+
+
+def test_package_is_registered_and_whole(host: Host, manifest: dict[str, Any]) -> None:
+    package = f"linux-image-{manifest['kernel']}"
+    assert host.package(package).is_installed
+    assert host.check_output(f"dpkg --verify {package}") == ""
+
+
+def test_kernel_keeps_what_its_fragments_promise(host: Host, manifest: dict[str, Any]) -> None:
+    wanted = settings(manifest)
+    if wanted.get("DEBUG_INFO_BTF") == "y":
+        assert host.file("/sys/kernel/btf/vmlinux").size > 1 << 20
+    if wanted.get("SCHED_CLASS_EXT") == "y":
+        assert host.file("/sys/kernel/sched_ext/state").content_string == "disabled\n"
+    if wanted.get("BPF_LSM") == "y":
+        assert "bpf" in host.file("/sys/kernel/security/lsm").content_string.split(",")
+    if wanted.get("PSI") == "y":
+        assert host.file("/proc/pressure/memory").content_string.startswith("some ")
+    if wanted.get("LRU_GEN_ENABLED") == "y":
+        assert int(host.file("/sys/kernel/mm/lru_gen/enabled").content_string, 16) & 1
+    if wanted.get("PREEMPT_RT") == "y":
+        assert host.file("/sys/kernel/realtime").content_string == "1\n"
+    if wanted.get("SECURITY_DMESG_RESTRICT") == "y":
+        assert host.sysctl("kernel.dmesg_restrict") == 1
+
+
+def test_modules_are_signed_exactly_when_the_kernel_asks_for_it(host: Host, manifest: dict[str, Any]) -> None:
+    if not settings(manifest):
+        return
+    forced = settings(manifest).get("MODULE_SIG_FORCE") == "y"
+    signers = {host.check_output(f"modinfo --field signer {name}") for name in ("overlay", "loop", "dm-verity")}
+    assert all(signers) is forced
+    enforced = host.file("/sys/module/module/parameters/sig_enforce").content_string
+    assert enforced == ("Y\n" if forced else "N\n")
