@@ -35,7 +35,10 @@ class Kernel(Frozen):
         pattern=r"^linux-source-[0-9]+\.[0-9]+$",
         description="Debian package of the source that the project's own kernel is built from",
     )
-    fragments: Names = Field((), description="fragments of kernel-configs/ that the project's own kernel is built with")
+    fragments: Names | None = Field(
+        None,
+        description="fragments of kernel-configs/ for the project's own kernel; `null` takes back all of a parent's",
+    )
     certificate: str | None = Field(
         None,
         description="file with the X.509 certificate of the key that signs modules, relative to the project; "

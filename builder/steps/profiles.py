@@ -339,7 +339,7 @@ def _kernel(
 ) -> OwnKernel | None:
     """The project's own kernel with the fragments of profile and overlays; None for one that Debian built."""
     kernel = profile.kernel
-    asked = {name: merged.place(("kernel", "fragments", at)) for at, name in enumerate(kernel.fragments)}
+    asked = {name: merged.place(("kernel", "fragments", at)) for at, name in enumerate(kernel.fragments or ())}
     for item in overlays:
         for at, name in enumerate(item.overlay.kernel_fragments):
             asked.setdefault(name, item.document.place(("kernel_fragments", at)))
