@@ -3,10 +3,13 @@
 Every round measures, from a filled store, with nothing else kept:
 
 * plain: ``mkosi`` for the tools tree, then ``mkosi`` for the image, workspace at mkosi's default place;
-* cold: ``lichen build`` without any kept component;
+* cold: ``lichen build`` without any kept component but the kernel's packages, which plain mkosi gets too;
 * edit: one line of an overlay file changed, then ``lichen lock`` and ``lichen build``;
 * plain again: ``mkosi --force`` after that edit, tools tree kept (plain mkosi keeps nothing else);
 * unchanged: ``lichen build`` once more.
+
+With ``--kernel`` once, before the rounds: the kernel compiled with nothing kept, compiled again after one symbol
+changed (objects kept by ccache), and found kept; beside plain mkosi, which compiles it in its own tree.
 
 The project is copied: a run changes neither the checkout, its images, nor the machine's cache but for the store.
 """
@@ -26,9 +29,11 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from builder.foundation.place import default_cache
+from builder.foundation.place import Cache, default_cache
 
 PROFILE = "classroom-jupyterhub"
+KERNEL = "modules"  # the last of the kernel's components
+FRAGMENT = Path("kernel-configs/observability.config")
 EDITED = Path("overlays/base-system/tree/etc/locale.conf")
 LICHEN = [sys.executable, "-m", "builder.cli.main"]
 AIMS = {"cold / plain": 0.5, "edit / plain": 0.15}
@@ -55,12 +60,41 @@ class Round(dict[str, float]):
         print(f"{what:12} {seconds:8.1f} s", flush=True)
 
 
-def one_round(project: Path, work: Path, store: Path, number: int) -> dict[str, float]:
+def compiled(project: Path, work: Path, store: Path) -> dict[str, float]:
+    """What the kernel takes: cold, after a change of one symbol, kept; and plain mkosi's, toolchain tree included."""
+    log, cache = work / "bench.log", work / "cache-kernel"
+    cache.mkdir()
+    (cache / "store").symlink_to(store)
+    env = {**os.environ, "LICHEN_CACHE": str(cache), "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+    lichen = [*LICHEN, "--project", str(project)]
+    seconds = Round()
+    timed([*lichen, "kernel", "config", PROFILE], project, env, log)  # tools and toolchain
+    seconds["kernel cold"] = timed([*lichen, "kernel", "build", PROFILE], project, env, log)
+    seconds["kernel kept"] = timed([*lichen, "kernel", "build", PROFILE], project, env, log)
+    text = (project / FRAGMENT).read_text()
+    (project / FRAGMENT).write_text(text.replace("CONFIG_DAMON_RECLAIM=y", "CONFIG_DAMON_RECLAIM=n"))
+    timed([*lichen, "lock", PROFILE], project, env, log)
+    seconds["kernel edit"] = timed([*lichen, "kernel", "build", PROFILE], project, env, log)
+    (project / FRAGMENT).write_text(text)
+    timed([*lichen, "lock", PROFILE], project, env, log)
+    timed([*lichen, "render", PROFILE, work / "tree", "--packages"], project, env, log)
+    (mkosi,) = (cache / "components/mkosi").glob("*/usr/lib/python3/dist-packages")
+    plain_env = {**os.environ, "PYTHONPATH": str(mkosi)}
+    plain = [sys.executable, "-m", "mkosi", "--force", "build"]
+    timed(plain, work / "tree/toolchain", plain_env, log)
+    seconds["plain kernel"] = timed(plain, work / "tree/kernel", plain_env, log)
+    for folder in (cache, work / "tree"):
+        shutil.rmtree(folder)
+    return seconds
+
+
+def one_round(project: Path, work: Path, machine: Cache, number: int) -> dict[str, float]:
     """All measurements once, each from the same beginning."""
     log = work / "bench.log"
     cache = work / f"cache-{number}"
-    cache.mkdir()
-    (cache / "store").symlink_to(store)
+    (cache / "components").mkdir(parents=True)
+    (cache / "store").symlink_to(machine.store)
+    (cache / "components" / KERNEL).symlink_to(machine.components / KERNEL)
     env = {**os.environ, "LICHEN_CACHE": str(cache), "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
     lichen = [*LICHEN, "--project", str(project)]
     seconds = Round()
@@ -70,6 +104,7 @@ def one_round(project: Path, work: Path, store: Path, number: int) -> dict[str, 
     (mkosi,) = (cache / "components/mkosi").glob("*/usr/lib/python3/dist-packages")
     plain_env = {**os.environ, "PYTHONPATH": str(mkosi)}
     plain = [sys.executable, "-m", "mkosi", "--force", "build"]
+    shutil.copytree(kept_kernel(project, lichen, env), work / "tree/kernel/mkosi.output" / KERNEL)
     seconds["plain tools"] = timed(plain, work / "tree/tools", plain_env, log)
     seconds["plain image"] = timed(plain, work / "tree", plain_env, log)
 
@@ -86,6 +121,14 @@ def one_round(project: Path, work: Path, store: Path, number: int) -> dict[str, 
     return seconds
 
 
+def kept_kernel(project: Path, lichen: list[str], env: dict[str, str]) -> Path:
+    """The folder with the kernel's packages that the machine's cache holds."""
+    done = subprocess.run(
+        [*lichen, "kernel", "build", PROFILE], cwd=project, env=env, stdout=subprocess.PIPE, check=True
+    )
+    return Path(done.stdout.decode().strip())
+
+
 def ratios(median: dict[str, float]) -> dict[str, float]:
     """What the aims speak of; plain counts with its tools tree against cold, without against an edit."""
     plain = median["plain tools"] + median["plain image"]
@@ -100,20 +143,24 @@ def main() -> None:
     """Measure, print the table, write the file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--kernel", action="store_true", help="measure what the kernel takes, too")
     parser.add_argument("--output", type=Path, default=Path("bench.json"))
     arguments = parser.parse_args()
     root = Path(__file__).resolve().parents[1]
-    store = default_cache().store
+    machine = default_cache()
     measured: dict[str, list[float]] = defaultdict(list)
     with tempfile.TemporaryDirectory(prefix="lichen-bench-", dir="/var/tmp") as name:
         work = Path(name)
         project = work / "project"
         project.mkdir()
-        for part in ("profiles", "overlays"):
+        for part in ("profiles", "overlays", "kernel-configs"):
             shutil.copytree(root / part, project / part, symlinks=True)
-        store.mkdir(parents=True, exist_ok=True)
+        machine.store.mkdir(parents=True, exist_ok=True)
+        if arguments.kernel:
+            measured.update({what: [seconds] for what, seconds in compiled(project, work, machine.store).items()})
+        kept_kernel(project, [*LICHEN, "--project", str(project)], dict(os.environ))
         for number in range(arguments.rounds):
-            for what, seconds in one_round(project, work, store, number).items():
+            for what, seconds in one_round(project, work, machine, number).items():
                 measured[what].append(seconds)
     median = {what: statistics.median(values) for what, values in measured.items()}
     result = {

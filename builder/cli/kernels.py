@@ -8,7 +8,7 @@ import typer
 
 from builder.cli import session
 from builder.cli.arguments import ArchitectureName, ProfileName, complete_profile
-from builder.cli.output import emit_json, table, tell
+from builder.cli.output import emit_json, say, table, tell
 
 app = typer.Typer(help="Configurations of the project's own kernels.", no_args_is_help=True)
 _THING = "A profile, PROFILE.ARCHITECTURE, or a file with a kernel's configuration."
@@ -33,6 +33,20 @@ def config(
         return
     # As much of the place as tells: the fragment's file and line.
     table(("symbol", "value", "set by"), [(item.name, item.value, item.place.rpartition("/")[2]) for item in shown])
+
+
+@app.command()
+def build(context: typer.Context, profile: ProfileName, architecture: ArchitectureName = None) -> None:
+    """Build the packages of a profile's own kernel, or find them kept; an image's build does so by itself."""
+    from builder.verbs.kernel import kernel_packages
+
+    run = session.of(context)
+    with run.workbench("kernel build") as bench:
+        folder = kernel_packages(bench, profile, architecture)
+    if run.json:
+        emit_json({"folder": str(folder), "packages": sorted(str(path) for path in folder.rglob("*.deb"))})
+    else:
+        say(str(folder))
 
 
 @app.command()

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from builder.data.fragment import Setting, parse_config
+from builder.data.kernel import OwnKernel
+from builder.data.profile import Architecture
 from builder.foundation.errors import InputError, Problem
 from builder.foundation.workbench import Workbench
 from builder.steps.kernels import CONFIG
@@ -53,6 +55,16 @@ def _symbol(name: str, final: Mapping[str, str], asked: Setting | None) -> Symbo
     return Symbol(name, value, asked.place, asked.value) if asked else Symbol(name, value)
 
 
+def kernel_packages(workbench: Workbench, name: str, architecture: str | None = None) -> Path:
+    """The folder with the packages of a profile's own kernel, built when they are not kept yet.
+
+    Raises:
+        InputError, LichenError: as :func:`kernel_config`.
+    """
+    wanted = _own_kernel(workbench, name, architecture)[1]
+    return provide_component(workbench, name, "modules", wanted) / "modules"
+
+
 def kernel_diff(workbench: Workbench, old: str, new: str) -> dict[str, tuple[str, str]]:
     """Symbols that have different values in two configurations, by name.
 
@@ -86,11 +98,16 @@ def _final(workbench: Workbench, given: str) -> Mapping[str, str]:
 def _configured(
     workbench: Workbench, name: str, architecture: str | None
 ) -> tuple[tuple[Setting, ...], Mapping[str, str]]:
+    kernel, wanted = _own_kernel(workbench, name, architecture)
+    folder = provide_component(workbench, name, "kernel-config", wanted) / "kernel-config"
+    return kernel.settings(wanted), parse_config((folder / CONFIG).read_text(encoding="utf-8"))
+
+
+def _own_kernel(workbench: Workbench, name: str, architecture: str | None) -> tuple[OwnKernel, Architecture]:
     recipe = load_buildable(workbench.project, name)
     wanted = recipe.require_architecture(architecture)
     if not recipe.kernel:
-        kernel = recipe.profile.kernel.built_by_debian
-        why, remedy = f"{kernel} is built already", "name a `source` in the profile's `kernel`"
+        why = f"{recipe.profile.kernel.built_by_debian} is built already"
+        remedy = "name a `source` in the profile's `kernel`"
         raise InputError(Problem("this profile has no kernel of its own", name, why, remedy))
-    folder = provide_component(workbench, name, "kernel-config", wanted) / "kernel-config"
-    return recipe.kernel.settings(wanted), parse_config((folder / CONFIG).read_text(encoding="utf-8"))
+    return recipe.kernel, wanted
