@@ -12,11 +12,22 @@ from typing import Annotated
 import typer
 
 from builder import __version__
-from builder.cli import diffing, fetching, guests, inspecting, kernels, reporting, session, signing, verifying
+from builder.cli import (
+    cleaning,
+    diffing,
+    fetching,
+    guests,
+    inspecting,
+    kernels,
+    reporting,
+    session,
+    signing,
+    verifying,
+)
 from builder.cli.arguments import ArchitectureName, OptionalProfileName, ProfileName, SchemaKind
 from builder.cli.output import emit_json, say, table, tell
 from builder.cli.session import Session
-from builder.cli.text import duration, size
+from builder.cli.text import duration
 from builder.foundation.errors import EXIT_FAILED, InputError, Problem
 
 app = typer.Typer(
@@ -231,6 +242,7 @@ app.command("test")(guests.run_tests)
 app.command()(diffing.diff)
 app.add_typer(kernels.app, name="kernel")
 app.command()(verifying.verify)
+app.command()(cleaning.clean)
 
 
 @app.command()
@@ -248,38 +260,6 @@ def doctor(context: typer.Context) -> None:
         table(("", "what", "found", "remedy"), health.rows(findings))
     if any(item.ok is False for item in findings):
         raise typer.Exit(EXIT_FAILED)
-
-
-@app.command()
-def clean(
-    context: typer.Context,
-    unused: Annotated[bool, typer.Option("--unused", help="Remove what no lock of this project needs.")] = False,
-    everything: Annotated[bool, typer.Option("--all", help="Remove all of it; images in out/ stay.")] = False,
-) -> None:
-    """Show what the cache holds; with an option, remove from it. All of it can be made again."""
-    if unused and everything:
-        raise InputError(Problem("--unused and --all exclude one another", "lichen clean", "", "give one of them"))
-    from builder.verbs import clean as verb
-
-    run = session.of(context)
-    with run.workbench("clean") as bench:
-        removing = unused or everything
-        found = verb.clean(bench, "all" if everything else "unused") if removing else verb.examine_cache(bench)
-        cache = bench.cache.root
-    if run.json:
-        emit_json({"cache": str(cache), "removed" if removing else "holds": [item.as_dict() for item in found]})
-        return
-    freed = size(sum(item.size for item in found))
-    if removing:
-        say(f"removed {len(found)} items, {freed}, from {cache}")
-        return
-    rows = [
-        (kind, str(items), size(total), str(unneeded), size(going))
-        for kind, items, total, unneeded, going in verb.summary(found)
-    ]
-    table(("kind", "items", "size", "not needed", "size"), rows)
-    say(f"{freed} in {cache}")
-    tell("`lichen clean --unused` removes what no lock of this project needs, `lichen clean --all` everything")
 
 
 @app.command()

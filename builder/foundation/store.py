@@ -1,8 +1,9 @@
 """The content-addressed store: every file under its SHA-256, never half-written.
 
 Layout below the root: ``sha256/ab/abcd…`` finished objects (mode 0444), ``partial/abcd…`` downloads under way,
-``derived/KIND/abcd…`` small texts worked out from objects. Any number of processes share a store: whoever writes an
-object holds an exclusive lock on its partial file, the others wait and then find the object.
+``derived/KIND/abcd…`` small texts worked out from objects. An object's time of change is when it was last used.
+Any number of processes share a store: whoever writes an object holds an exclusive lock on its partial file, the others
+wait and then find the object.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class WrongContentError(LichenError):
 
 @dataclass(frozen=True)
 class Entry:
-    """A file of the store, as ``clean`` lists it. ``used`` is when it was last written, seconds since 1970."""
+    """A file of the store. ``used`` is when it was last used, or written if unfinished, seconds since 1970."""
 
     sha256: str
     size: int
@@ -98,7 +99,7 @@ class Store:
             return False
 
     def verified(self, sha256: str, size: int) -> Path:
-        """The object, hashed anew before use. A changed one is removed, so that it counts as missing from now on.
+        """The object for use, hashed anew. A changed one is removed, so that it counts as missing from now on.
 
         Raises:
             MissingObjectError: there is none, or its bytes had changed.
@@ -114,6 +115,9 @@ class Store:
                 if complaint:
                     path.unlink(missing_ok=True)
         if not complaint:
+            # Noting the use is up to its owner; anybody may read it.
+            with contextlib.suppress(OSError):
+                os.utime(path)
             return path
         problem = Problem("a file in the store was changed", str(path), f"{complaint}; it was removed", FETCH_AGAIN)
         raise MissingObjectError(problem, changed=True)

@@ -25,7 +25,7 @@ from builder.foundation.process import Runner
 from builder.foundation.store import Store
 
 # What decides an image, of all that lies in a project's folder.
-PROJECT_FOLDERS = ("profiles", "overlays")
+PROJECT_FOLDERS = ("profiles", "overlays", "kernel-configs")
 _MKFS = "mkfs.ext4"
 _ADMINISTRATOR = "/usr/sbin:/sbin"
 _PACKAGE = Path(__file__).resolve().parents[2]
@@ -130,7 +130,7 @@ def lay_out(
 
     Args:
         files: SHA-256 and size of everything that the lock names; what else a build asks for is missing there.
-        keys: files of the project that hold keys of repositories, relative to it.
+        keys: files of the project that hold keys and certificates, relative to it.
 
     Raises:
         LichenError: a file is not in the store, or the disk is full.
@@ -143,7 +143,7 @@ def lay_out(
             # Number 0 has two names then, and the first one is what programs print.
             entry = f"{variation.user}:x:0:0::{host.home}:/bin/sh\n"
             host.users.write_text(entry + Path("/etc/passwd").read_text())
-        for name in PROJECT_FOLDERS:
+        for name in filter(lambda name: (project.root / name).is_dir(), PROJECT_FOLDERS):
             _copy(project.root / name, host.project.root / name, chance, variation)
         for name in keys:
             place = host.project.root / name

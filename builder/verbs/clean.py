@@ -1,20 +1,26 @@
-"""What the cache holds, what of it the project still needs, and removing the rest.
+"""What the cache holds, what of it the project still needs, and removing the rest or the older part of it.
 
 Finished images (``out/``) are results, not cache: they are never touched.
+
+Last use: a file of the store when it was fetched or last taken into a build, a component when it was built or last
+taken into one (their times of change are set then), anything else when something below it last changed. Times of access
+are not asked: a backup that reads the cache uses nothing.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
-from builder.data.lock import read_lock
+from builder.data.lock import iso_date, read_lock
 from builder.foundation.errors import InputError, LichenError, Problem
 from builder.foundation.inuse import exclusive
 from builder.foundation.place import Cache
@@ -36,16 +42,28 @@ class Holding:
         kind: ``store``, ``component NAME``, or the name of another folder of the cache.
         size: bytes on disk.
         needed: a lock or plan of this project uses it.
+        used: when it was last used, seconds since 1970.
     """
 
     kind: str
     path: Path
     size: int
     needed: bool
+    used: float
 
     def as_dict(self) -> dict[str, Any]:
         """For ``--json``."""
-        return {"kind": self.kind, "path": str(self.path), "size": self.size, "needed": self.needed}
+        told = {"kind": self.kind, "path": str(self.path), "size": self.size, "needed": self.needed}
+        return {**told, "used": iso_date(datetime.fromtimestamp(self.used, UTC))}
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """What went, or would go; ``left`` is what stays, in bytes, and ``over`` by how much that is more than asked."""
+
+    removed: tuple[Holding, ...]
+    left: int
+    over: int
 
 
 @dataclass(frozen=True)
@@ -70,19 +88,51 @@ def examine_cache(workbench: Workbench) -> tuple[Holding, ...]:
     return tuple(_holdings(workbench.cache, needs))
 
 
-def clean(workbench: Workbench, scope: Scope) -> tuple[Holding, ...]:
-    """Remove what no lock or plan of this project needs, or everything; what was removed.
+def clean(
+    workbench: Workbench,
+    scope: Scope,
+    *,
+    older_than: timedelta | None = None,
+    max_size: int | None = None,
+    dry_run: bool = False,
+) -> Cleaned:
+    """Remove what no lock or plan of this project needs, or everything.
+
+    Args:
+        older_than: let stay what was used since.
+        max_size: let stay what makes the cache no larger than so many bytes; oldest use goes first.
+        dry_run: only tell what would go.
 
     Raises:
         InputError: a lock is damaged (scope ``unused`` only).
         LichenError: the cache is in use, or something cannot be removed.
     """
-    with exclusive(workbench.cache):
+    with contextlib.nullcontext() if dry_run else exclusive(workbench.cache):
         needs = _Needs(frozenset(), frozenset(), history=False) if scope == "all" else _needs(workbench)
-        going = tuple(item for item in _holdings(workbench.cache, needs) if not item.needed)
-        if going:
+        holdings = tuple(_holdings(workbench.cache, needs))
+        before = (workbench.clock() - older_than).timestamp() if older_than else None
+        going = choose(holdings, before, max_size)
+        if going and not dry_run:
             _remove(workbench.cache, going)
-    return going
+    left = sum(item.size for item in holdings) - sum(item.size for item in going)
+    return Cleaned(going, left, max(0, left - max_size) if max_size is not None else 0)
+
+
+def choose(holdings: Sequence[Holding], before: float | None, max_size: int | None) -> tuple[Holding, ...]:
+    """What of a cache is to go, oldest use first; never what is needed. Pure.
+
+    Args:
+        before: what was last used earlier goes, seconds since 1970.
+        max_size: what brings the cache down to so many bytes goes too. With neither, all that is not needed goes.
+    """
+    left = sum(item.size for item in holdings)
+    going = []
+    for item in sorted((item for item in holdings if not item.needed), key=lambda item: (item.used, item.path)):
+        old = before is not None and item.used < before
+        if old or (max_size is not None and left > max_size) or (before is None and max_size is None):
+            going.append(item)
+            left -= item.size
+    return tuple(going)
 
 
 def _needs(workbench: Workbench) -> _Needs:
@@ -124,25 +174,37 @@ def _holdings(cache: Cache, needs: _Needs) -> Iterator[Holding]:
         if folder == cache.store:
             for path in sorted(path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()):
                 digest = _SHA256.search(path.name)
-                yield Holding("store", path, disk_size(path), bool(digest and digest[0] in needs.files))
+                yield _holding("store", path, bool(digest and digest[0] in needs.files))
         elif folder == cache.components:
-            # Lock files go with their component; a name with a dot is one whose building was killed.
-            for path in sorted(path for path in folder.glob("*/*") if path.suffix != ".lock"):
-                if path.name == HISTORY:
-                    yield Holding("history", path, disk_size(path), needs.history)
-                    continue
-                needed = not path.name.startswith(".") and (needs.components is None or path.name in needs.components)
-                yield Holding(f"component {path.parent.name}", path, disk_size(path), needed)
+            yield from _component_holdings(folder, needs)
         else:
             for path in sorted(folder.glob("*")):
-                needed = folder == machines_folder(cache) and path.name in running
-                yield Holding(folder.name, path, disk_size(path), needed)
+                yield _holding(folder.name, path, folder == machines_folder(cache) and path.name in running)
 
 
-def disk_size(path: Path) -> int:
-    """Bytes that ``path`` and everything below it occupy, hard links counted once."""
+def _component_holdings(folder: Path, needs: _Needs) -> Iterator[Holding]:
+    # Lock files go with their component; a name with a dot is one whose building was killed.
+    for path in sorted(path for path in folder.glob("*/*") if path.suffix != ".lock"):
+        if path.name == HISTORY:
+            yield _holding("history", path, needs.history)
+            continue
+        needed = not path.name.startswith(".") and (needs.components is None or path.name in needs.components)
+        yield _holding(f"component {path.parent.name}", path, needed, noted=True)
+
+
+def _holding(kind: str, path: Path, needed: bool, *, noted: bool = False) -> Holding:
+    """What is at ``path``; ``noted`` tells that its own time of change is its last use, whatever those below it say."""
+    size, own, newest = _measured(path)
+    return Holding(kind, path, size, needed, own if noted else newest)
+
+
+def _measured(path: Path) -> tuple[int, float, float]:
+    """Bytes that ``path`` and all below it occupy, hard links counted once; its time of change, and the newest of all.
+
+    What is gone meanwhile, or not ours to read, counts nothing.
+    """
     seen: set[tuple[int, int]] = set()
-    total = 0
+    total, own, newest = 0, 0.0, 0.0
     waiting = [path]
     while waiting:
         current = waiting.pop()
@@ -152,12 +214,13 @@ def disk_size(path: Path) -> int:
                 continue
             seen.add((status.st_dev, status.st_ino))
             total += status.st_blocks * 512
+            own = own or status.st_mtime
+            newest = max(newest, status.st_mtime)
             if current.is_dir() and not current.is_symlink():
                 waiting.extend(Path(entry.path) for entry in os.scandir(current))
         except OSError:
-            # Gone meanwhile, or not ours to read: the figure is for people, removing will tell.
-            continue
-    return total
+            continue  # the figures are for people, removing will tell
+    return total, own, newest
 
 
 def _remove(cache: Cache, going: tuple[Holding, ...]) -> None:
@@ -182,12 +245,27 @@ def _remove(cache: Cache, going: tuple[Holding, ...]) -> None:
         raise LichenError(problems)
 
 
-def summary(holdings: Iterable[Holding]) -> tuple[tuple[str, int, int, int, int], ...]:
-    """For each kind: items, bytes, items that nothing needs, and their bytes."""
-    totals: dict[str, list[int]] = {}
+@dataclass
+class Summary:
+    """Of one kind: items, bytes, and of those that nothing needs the items, their bytes and the oldest use."""
+
+    items: int = 0
+    size: int = 0
+    unneeded: int = 0
+    unneeded_size: int = 0
+    oldest: datetime | None = None
+
+
+def summary(holdings: Iterable[Holding]) -> dict[str, Summary]:
+    """What each kind comes to."""
+    totals: dict[str, Summary] = {}
     for item in holdings:
-        total = totals.setdefault(item.kind, [0, 0, 0, 0])
-        unneeded = int(not item.needed)
-        for index, amount in enumerate((1, item.size, unneeded, item.size * unneeded)):
-            total[index] += amount
-    return tuple((kind, a, b, c, d) for kind, (a, b, c, d) in totals.items())
+        total = totals.setdefault(item.kind, Summary())
+        total.items += 1
+        total.size += item.size
+        if not item.needed:
+            used = datetime.fromtimestamp(item.used, UTC)
+            total.unneeded += 1
+            total.unneeded_size += item.size
+            total.oldest = min(total.oldest or used, used)
+    return totals

@@ -148,7 +148,9 @@ class _Work:
         with scratch_folder(self.workbench.cache.workspace) as scratch:
             with step(self.workbench.progress, f"{title}: other host"):
                 files = {item.sha256: item.size for item in self.lock.files}
-                keys = sorted({item.key for item in self.recipe.profile.repositories.values()})
+                profile = self.recipe.profile
+                keys = sorted({item.key for item in profile.repositories.values()})
+                keys += [profile.kernel.certificate] if profile.kernel.certificate else []
                 host = lay_out(variation, scratch, self.workbench.project, self.workbench.cache, files, keys)
             built = self._build(host, title)
             conditions = {**variation.conditions(), **_clock(variation.circumstances.clock, built.clock)}

@@ -60,7 +60,7 @@ def small_project(root: Path, given: Path | None) -> Project:
     """A copy of the project that was given, or the small one of the tests, locked from the real archive."""
     project = Project(root)
     if given:
-        for name in ("profiles", "overlays"):
+        for name in ("profiles", "overlays", "kernel-configs"):
             shutil.copytree(given / name, root / name, symlinks=True)
         return project
     project.profiles.mkdir(parents=True)

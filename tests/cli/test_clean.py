@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 import pytest
 
+from builder.data.history import Target
 from builder.data.lock import Deb, Lock, SuiteIndex
 from builder.data.plan import Component, Plan
+from builder.foundation.digest import digest_bytes
 from builder.foundation.errors import EXIT_BAD_INPUT, EXIT_FAILED, InputError, LichenError, Problem
 from builder.foundation.inuse import exclusive, shared
 from builder.foundation.place import Cache
 from builder.foundation.store import Store
 from builder.foundation.workbench import Workbench
-from builder.steps.components import HISTORY
+from builder.steps.components import HISTORY, ComponentCache
 from builder.steps.profiles import load_recipe
+from builder.verbs.clean import Holding, choose
 from tests.cli.conftest import Lichen
 from tests.profiles.sample import Sample
 
@@ -102,6 +107,7 @@ def test_without_options_nothing_goes(cache: Cache, lichen: Lichen) -> None:
     rows = {tuple(line.split()[:2]): line.split() for line in said.out.splitlines()}
     assert rows["store", "5"][4] == "3"
     assert rows["component", "tools"][2] == "3"
+    assert rows["history", "1"][4] == "0"
     assert "--unused" in said.err
     told = lichen("clean", "--json").json
     assert told["cache"] == str(cache.root)
@@ -230,3 +236,163 @@ def test_cache_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file")
     with pytest.raises(LichenError, match="cannot be written"), shared(Cache(tmp_path / "cache")):
         pass
+
+
+DAY = 86400
+NOW = 1_800_000_000
+
+
+def holding(name: str, size: int, days: float, *, needed: bool = False) -> Holding:
+    return Holding("store", Path(name), size, needed, NOW - days * DAY)
+
+
+# What is needed is oldest.
+HOLDINGS = (
+    holding("needed", 100, 90, needed=True),
+    holding("new", 5, 1),
+    holding("old", 20, 60),
+    holding("older", 10, 70),
+    holding("middle", 30, 30),
+)
+
+
+@pytest.mark.parametrize(
+    ("days", "max_size", "expected"),
+    [
+        (None, None, ["older", "old", "middle", "new"]),
+        (91, None, []),
+        (65, None, ["older"]),
+        (60, None, ["older"]),  # not older than that
+        (59.9, None, ["older", "old"]),
+        (0, None, ["older", "old", "middle", "new"]),
+        (None, 165, []),
+        (None, 164, ["older"]),
+        (None, 155, ["older"]),
+        (None, 154, ["older", "old"]),
+        (None, 105, ["older", "old", "middle"]),
+        (None, 99, ["older", "old", "middle", "new"]),
+        # Both: the older ones, and more if that is not enough.
+        (65, 165, ["older"]),
+        (65, 154, ["older", "old"]),
+        (20, 164, ["older", "old", "middle"]),
+    ],
+)
+def test_what_goes_and_in_which_order(days: float | None, max_size: int | None, expected: list[str]) -> None:
+    before = None if days is None else NOW - days * DAY
+    assert [item.path.name for item in choose(HOLDINGS, before, max_size)] == expected
+
+
+def age(path: Path, days: float) -> None:
+    """Let ``path`` and all below it have been used so long ago."""
+    then = time.time() - days * DAY
+    for item in (*path.rglob("*"), path):
+        os.utime(item, (then, then), follow_symlinks=False)
+
+
+@pytest.fixture
+def aged(cache: Cache) -> Cache:
+    """All of it is 40 days old, but for a spare file and the spare component, which were used since."""
+    age(cache.root, 40)
+    age(cache.store / "sha256" / "bb" / SPARE, 10)
+    used = cache.components / "tools" / SPARE
+    os.utime(used, (time.time(), time.time()))  # what is inside stays old
+    return cache
+
+
+RECENT = (f"store/sha256/bb/{SPARE}", f"components/tools/{SPARE}/usr/bin/qemu")
+
+
+def test_older_than(aged: Cache, lichen: Lichen) -> None:
+    said = lichen("clean", "--older-than", "30d")
+    assert said.code == 0, said.err
+    assert held(aged) == kept(aged) | {*RECENT}
+    assert said.out.startswith("removed 6 items, ")
+    assert said.err == ""
+    told = lichen("clean", "--older-than", "1w", "--json").json
+    assert [item["path"] for item in told["removed"]] == [str(aged.root / RECENT[0])]
+    assert told["over"] == 0
+    assert held(aged) == kept(aged) | {RECENT[1]}
+    assert lichen("clean", "--older-than", "1h").out.startswith("removed 0 items")
+    assert held(aged) == kept(aged) | {RECENT[1]}
+
+
+def test_new_file_deep_in_an_old_folder_counts_as_use(aged: Cache, lichen: Lichen) -> None:
+    put(aged.apt / "trixie" / "lists", "new")
+    assert lichen("clean", "--older-than", "30d").code == 0
+    assert (aged.apt / "trixie" / "lists").exists()
+    assert not (aged.uv / "wheels").exists()
+
+
+def test_max_size(aged: Cache, lichen: Lichen) -> None:
+    before = lichen("clean", "--json").json["holds"]
+    total = sum(item["size"] for item in before)
+    assert lichen("clean", "--max-size", str(total), "--json").json["removed"] == []
+    # What was used last stays, the rest of what is not needed must go.
+    recent = sum(item["size"] for item in before if not item["needed"] and str(item["path"]).endswith(SPARE))
+    needed = sum(item["size"] for item in before if item["needed"])
+    told = lichen("clean", "--max-size", str(needed + recent), "--json").json
+    assert held(aged) >= kept(aged) | {RECENT[1]}
+    assert told["left"] <= needed + recent
+    assert told["over"] == 0
+    used = [item["used"] for item in told["removed"]]
+    assert used == sorted(used)
+
+
+def test_needed_things_alone_are_larger(aged: Cache, lichen: Lichen) -> None:
+    said = lichen("clean", "--max-size", "1K")
+    assert said.code == 0
+    assert held(aged) == kept(aged)
+    assert "what locks and plans need takes " in said.err
+    assert "more than 1.0 KiB: nothing else can go" in said.err
+    told = lichen("clean", "--max-size", "1K", "--json").json
+    assert told["removed"] == []
+    assert told["over"] == told["left"] - 1024 > 0
+
+
+def test_both_limits(aged: Cache, lichen: Lichen) -> None:
+    assert lichen("clean", "--older-than", "30d", "--max-size", "1T").code == 0
+    assert held(aged) == kept(aged) | {*RECENT}
+    assert lichen("clean", "--older-than", "30d", "--max-size", "1").code == 0
+    assert held(aged) == kept(aged)
+
+
+@pytest.mark.parametrize("options", [("--older-than", "30d"), ("--max-size", "1K"), ("--unused",), ("--all",)])
+def test_dry_run(aged: Cache, lichen: Lichen, options: tuple[str, ...]) -> None:
+    before = held(aged)
+    with shared(aged):  # it may be in use: nothing is removed
+        said = lichen("clean", *options, "--dry-run")
+        told = lichen("clean", *options, "--dry-run", "--json").json
+    assert said.code == 0
+    assert said.out.splitlines()[-1].startswith(f"would remove {len(told['would_remove'])} items, ")
+    assert said.out.splitlines()[0].split()[:2] == ["kind", "items"]
+    assert held(aged) == before
+    done = lichen("clean", *options, "--json").json
+    assert done["removed"] == told["would_remove"]
+    assert (done["left"], done["over"]) == (told["left"], told["over"])
+
+
+def test_use_of_a_component_and_of_a_file_counts(aged: Cache, lichen: Lichen) -> None:
+    """Of both it is noted when a build takes them."""
+    other = Component(name="initrd", inputs={"lock": "0"})
+    components, store, content = ComponentCache(aged.components), Store(aged.store), b"x"
+    target = Target(profile="small", architecture="amd64")
+    folder = components.provide(other, target, lambda folder: None)
+    file = put(store.path(digest_bytes(content)))
+    for path in (folder, file):
+        age(path, 40)
+    assert str(file) in {
+        item["path"] for item in lichen("clean", "--older-than", "30d", "--dry-run", "--json").json["would_remove"]
+    }
+    components.use(other, target)
+    store.verified(digest_bytes(content), len(content))
+    assert lichen("clean", "--older-than", "30d").code == 0
+    assert folder.exists()
+    assert file.exists()
+
+
+def test_limits_keep_what_a_running_machine_needs(aged: Cache, lichen: Lichen, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("builder.verbs.clean.running_machines", lambda _: ["lab"])
+    put(aged.root / "machines" / "lab" / "console.log")
+    age(aged.root, 40)
+    assert lichen("clean", "--older-than", "1d", "--max-size", "1").code == 0
+    assert {RECENT[1], "machines/lab/console.log"} <= held(aged)
