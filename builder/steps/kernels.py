@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -15,14 +15,17 @@ from cryptography.hazmat.primitives.hashes import SHA512
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 from cryptography.hazmat.primitives.serialization.pkcs7 import PKCS7Options, PKCS7SignatureBuilder
 
-from builder.data.fragment import Setting, parse_config, unmet
+from builder.data.fragment import parse_config
+from builder.data.kconfig import judge
 from builder.data.kernel import MAKE_MODULE_KEY, OWN_ARCHIVE, Certificate, KernelBuild
 from builder.data.lock import Deb
 from builder.foundation.digest import digest_file
 from builder.foundation.errors import InputError, Problem
 from builder.foundation.keyfile import UNUSABLE, read_key_file
 
-CONFIG = "config"  # what the kernel-config component leaves
+# What the component kernel-config leaves.
+CONFIG = "config"
+ANSWERS = "answers.jsonl"
 # struct module_signature and the mark behind it (include/linux/module_signature.h): PKCS#7, the length big-endian.
 _INFO = struct.Struct(">BBBBB3xI")
 _PKCS7 = 2
@@ -35,30 +38,25 @@ _OPTIONS = (
 )
 
 
-def judge(settings: Iterable[Setting], folder: Path) -> list[Problem]:
+def judged(build: KernelBuild, folder: Path) -> tuple[str, ...]:
     """Hold a kernel's final configuration against what was asked for.
 
     Args:
         folder: what the component ``kernel-config`` left.
 
     Returns:
-        What was preferred and cannot be had.
+        A note on each setting that was only preferred and cannot be had.
 
     Raises:
-        InputError: what is required and not met, all of it.
+        InputError: what is required and not met, all of it, each with the reason that Kconfig gives.
     """
     final = parse_config((folder / CONFIG).read_text(encoding="utf-8"))
-    required: list[Problem] = []
-    preferred: list[Problem] = []
-    for item in unmet(settings, final):
-        setting = item.setting
-        why = f"wanted {setting.value}, got {item.got}"
-        what = f"CONFIG_{setting.symbol} is not what the fragment asks for"
-        problem = Problem(what, setting.place, why, "add what it depends on, or mark the line preferred")
-        (required if setting.required else preferred).append(problem)
-    if required:
-        raise InputError(required)
-    return preferred
+    answers = (folder / ANSWERS).read_text(encoding="utf-8")
+    name = f"linux {build.upstream} for {build.architecture}"
+    verdict = judge(build.kernel.settings(build.architecture), final, answers, name)
+    if verdict.problems:
+        raise InputError(verdict.problems)
+    return verdict.notes
 
 
 class ModuleSigner(Protocol):

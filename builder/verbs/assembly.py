@@ -25,7 +25,7 @@ from builder.steps.assemble import Assembler, spare_memory
 from builder.steps.components import ComponentCache
 from builder.steps.export import export_repository, export_wheels
 from builder.steps.finish import Papers, finish_image, require_installed
-from builder.steps.kernels import judge, sign_modules
+from builder.steps.kernels import judged, sign_modules
 from builder.steps.render import component_tree, kernel_build, write_tree
 from builder.verbs.fetch import bring
 from builder.verbs.plan import module_signer
@@ -176,11 +176,9 @@ class Assembly:
 
     def _judge(self, folder: Path) -> None:
         """The gate: a kernel that is not what was asked for is not built."""
-        build = kernel_build(self.recipe, self.lock)
-        if build:
-            preferred = judge(build.kernel.settings(build.architecture), folder)
-            for problem in preferred:
-                self.workbench.progress.note(f"{problem.what}: {problem.why} ({problem.where})")
+        if build := kernel_build(self.recipe, self.lock):
+            for note in judged(build, folder):
+                self.workbench.progress.note(note)
 
     def _mkosi(self, name: str, output: Path, mkosi: Path, tools: Path | None) -> None:
         tree = self.scratch / name

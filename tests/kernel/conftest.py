@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-TOOLS = "LICHEN_KCONFIG_TOOLS"
+from builder.foundation.place import Cache
+from builder.foundation.process import Runner
+from builder.foundation.toolbox import Toolbox
+from builder.foundation.workbench import Workbench
+from builder.verbs.build import provide_component
+from tests.conftest import CLASSROOM, REPOSITORY
+
+# The sandbox keeps no working folder.
+_WITHIN = 'cd "$1" && shift && exec "$@"'
 
 
 @dataclass(frozen=True)
 class KconfigTools:
-    """``conf`` of a kernel's scripts/kconfig, and ``why``, linked with its objects; both in ``folder``."""
+    """``conf`` of a kernel's scripts/kconfig, and ``why``, linked with its objects; both in ``folder``.
+
+    They run in the toolchain tree, which they were compiled for.
+    """
 
     folder: Path
+    toolchain: Toolbox
 
     def configure(self, tree: Path, asked: str) -> tuple[str, str]:
         """Takes what is asked for into the configuration of ``tree``, which has a ``Kconfig``.
@@ -30,18 +40,16 @@ class KconfigTools:
         return (tree / ".config").read_text(), answers
 
     def _run(self, tree: Path, program: str, *arguments: str, typed: str = "") -> str:
-        environment = {"PATH": os.environ["PATH"], "srctree": str(tree)}
-        command = [str(self.folder / program), *arguments]
-        done = subprocess.run(
-            command, cwd=tree, env=environment, input=typed, text=True, capture_output=True, check=True
+        inside = ["sh", "-c", _WITHIN, "sh", tree, self.folder / program, *arguments]
+        command = self.toolchain.command(
+            inside, writable=[tree], readable=[self.folder], env={"srctree": str(tree), "TERM": "dumb"}
         )
-        return done.stdout
+        return Runner().run(command, stdin=typed).stdout
 
 
 @pytest.fixture(scope="session")
-def kconfig_tools() -> KconfigTools:
-    if not (folder := os.environ.get(TOOLS)):
-        pytest.fail(
-            f"{TOOLS} must name a folder with `conf` and `why`, as templates/kernel-config/configure makes them"
-        )
-    return KconfigTools(Path(folder))
+def kconfig_tools(cache: Cache, toolbox: Toolbox) -> KconfigTools:
+    bench = Workbench(REPOSITORY, cache)
+    folder = provide_component(bench, CLASSROOM, "kernel-config") / "kernel-config/kconfig"
+    tree = provide_component(bench, CLASSROOM, "toolchain") / "toolchain"
+    return KconfigTools(folder, Toolbox(tree, toolbox.mkosi))
