@@ -40,7 +40,7 @@ class KconfigTools:
         return (tree / ".config").read_text(), answers
 
     def _run(self, tree: Path, program: str, *arguments: str, typed: str = "") -> str:
-        inside = ["sh", "-c", _WITHIN, "sh", tree, self.folder / program, *arguments]
+        inside: list[str | Path] = ["sh", "-c", _WITHIN, "sh", tree, self.folder / program, *arguments]
         command = self.toolchain.command(
             inside, writable=[tree], readable=[self.folder], env={"srctree": str(tree), "TERM": "dumb"}
         )
