@@ -1,21 +1,40 @@
-"""The kernel's own Kconfig, for trees of a few lines that tests write."""
+"""The kernel's own Kconfig, for trees of a few lines that tests write, and for whole kernels."""
 
 from __future__ import annotations
 
+import subprocess
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from builder.data.lock import read_lock
+from builder.data.profile import Architecture
 from builder.foundation.place import Cache
 from builder.foundation.process import Runner
+from builder.foundation.store import Store
 from builder.foundation.toolbox import Toolbox
 from builder.foundation.workbench import Workbench
+from builder.steps.profiles import load_buildable
 from builder.verbs.build import provide_component
+from builder.verbs.fetch import bring
 from tests.conftest import CLASSROOM, REPOSITORY
 
+# What kernels call an architecture, what its compilers' names begin with, and a profile whose toolchain has them.
+ARCHITECTURES: dict[Architecture, tuple[str, str, str]] = {
+    "amd64": ("x86", "x86_64-linux-gnu-", CLASSROOM),
+}
 # The sandbox keeps no working folder.
 _WITHIN = 'cd "$1" && shift && exec "$@"'
+
+
+def inside(
+    toolchain: Toolbox, folder: Path, command: Sequence[str | Path], readable: Sequence[Path], **env: str
+) -> list[str]:
+    """``command`` within the toolchain tree, in ``folder``, which it may write to."""
+    words: list[str | Path] = ["sh", "-c", _WITHIN, "sh", folder, *command]
+    return toolchain.command(words, writable=[folder], readable=readable, env={"TERM": "dumb", **env})
 
 
 @dataclass(frozen=True)
@@ -40,16 +59,64 @@ class KconfigTools:
         return (tree / ".config").read_text(), answers
 
     def _run(self, tree: Path, program: str, *arguments: str, typed: str = "") -> str:
-        inside: list[str | Path] = ["sh", "-c", _WITHIN, "sh", tree, self.folder / program, *arguments]
-        command = self.toolchain.command(
-            inside, writable=[tree], readable=[self.folder], env={"srctree": str(tree), "TERM": "dumb"}
-        )
-        return Runner().run(command, stdin=typed).stdout
+        command = [self.folder / program, *arguments]
+        words = inside(self.toolchain, tree, command, [self.folder], srctree=str(tree))
+        return Runner().run(words, stdin=typed).stdout
+
+
+@dataclass(frozen=True)
+class KernelToolchain:
+    """The trees that compile kernels, and a kernel's unpacked source."""
+
+    tree: Callable[[Architecture], Toolbox]
+    source: Path
+
+    def configure(self, work: Path, asked: str, architecture: Architecture) -> tuple[str, str]:
+        """Runs ``configure`` in ``work``, an empty folder.
+
+        Returns:
+            The final configuration, and what ``why`` answers.
+        """
+        (work / "fragments").write_text(asked)
+        templates = REPOSITORY.root / "builder/templates/kernel-config"
+        for name in ("configure", "why.c"):
+            (work / name).write_bytes((templates / name).read_bytes())
+        arch, compiler, _ = ARCHITECTURES[architecture]
+        (work / "build").mkdir()
+        command = ["sh", work / "configure", self.source, work / "build", work / "fragments", work / "why.c"]
+        words = inside(self.tree(architecture), work, command, [self.source], ARCH=arch, CROSS_COMPILE=compiler)
+        Runner().run(words)
+        return (work / "build/.config").read_text(), (work / "build/answers.jsonl").read_text()
 
 
 @pytest.fixture(scope="session")
-def kconfig_tools(cache: Cache, toolbox: Toolbox) -> KconfigTools:
-    bench = Workbench(REPOSITORY, cache)
-    folder = provide_component(bench, CLASSROOM, "kernel-config") / "kernel-config/kconfig"
-    tree = provide_component(bench, CLASSROOM, "toolchain") / "toolchain"
-    return KconfigTools(folder, Toolbox(tree, toolbox.mkosi))
+def toolchain(cache: Cache, toolbox: Toolbox) -> Callable[[Architecture], Toolbox]:
+    """The toolchain tree for kernels of an architecture, built when it is not kept yet."""
+
+    def provide(architecture: Architecture) -> Toolbox:
+        profile = ARCHITECTURES[architecture][2]
+        folder = provide_component(Workbench(REPOSITORY, cache), profile, "toolchain", architecture)
+        return Toolbox(folder / "toolchain", toolbox.mkosi)
+
+    return provide
+
+
+@pytest.fixture(scope="session")
+def kconfig_tools(cache: Cache, toolchain: Callable[[Architecture], Toolbox]) -> KconfigTools:
+    folder = provide_component(Workbench(REPOSITORY, cache), CLASSROOM, "kernel-config") / "kernel-config/kconfig"
+    return KconfigTools(folder, toolchain("amd64"))
+
+
+@pytest.fixture(scope="session")
+def kernel_toolchain(
+    cache: Cache, toolchain: Callable[[Architecture], Toolbox], tmp_path_factory: pytest.TempPathFactory
+) -> KernelToolchain:
+    lock = read_lock(REPOSITORY.lock(CLASSROOM, "amd64"))
+    (deb,) = lock.used_by("source")
+    bring(Workbench(REPOSITORY, cache), load_buildable(REPOSITORY, CLASSROOM), lock, [deb])
+    folder = tmp_path_factory.mktemp("source")
+    subprocess.run(["dpkg-deb", "-x", Store(cache.store).path(deb.sha256), folder], check=True)
+    (packed,) = folder.glob("usr/src/*.tar.xz")
+    subprocess.run(["tar", "-xJf", packed, "-C", folder], check=True)
+    packed.unlink()
+    return KernelToolchain(toolchain, folder / packed.name.removesuffix(".tar.xz"))
