@@ -116,7 +116,8 @@ def _distribution(recipe: Recipe, lock: Lock, *, tools_tree: str = "", native: b
 def _component(name: str, recipe: Recipe, lock: Lock, subimages: object) -> Tree:
     variables: dict[str, Any] = {
         "name": recipe.name,
-        "packages": component_packages(name, recipe),
+        "packages": component_packages(name, recipe, lock.architecture),
+        "unused": toolchain.UNUSED_TOOLS[lock.architecture],
         "prefix": PYTHON_PREFIX,
         "parent": str(Path(PYTHON_PREFIX).parent),
         "platform": toolchain.WHEEL_PLATFORMS[lock.architecture],
@@ -141,10 +142,10 @@ def _model_paths(lock: Lock) -> dict[str, LockedModel]:
     return {f"extra{model.target}": model for model in lock.models}
 
 
-def component_packages(name: str, recipe: Recipe) -> tuple[str, ...]:
+def component_packages(name: str, recipe: Recipe, architecture: Architecture) -> tuple[str, ...]:
     """The packages named in a component's configuration; apt adds what they depend on."""
     return {
-        "tools": toolchain.TOOLS_PACKAGES,
+        "tools": toolchain.tools_packages(architecture),
         "initrd": toolchain.INITRD_PACKAGES,
         "base": tuple(sorted({*recipe.packages, *toolchain.IMAGE_PACKAGES})),
     }.get(name, ())

@@ -186,7 +186,7 @@ def _resolution(recipe: Recipe, architecture: Architecture) -> str:
             "architecture": architecture,
             "suites": [suite.model_dump(mode="json") for suite in toolchain.release_suites(recipe.profile.suite)],
             "mkosi": toolchain.MKOSI_SUITE.model_dump(mode="json"),
-            "packages": wanted_packages(recipe),
+            "packages": wanted_packages(recipe, architecture),
             "requirements": recipe.requirements,
             "provided": recipe.provided,
             "python": toolchain.PYTHON_VERSIONS[recipe.profile.suite],

@@ -24,12 +24,12 @@ from builder.steps.wheels import WheelSource, WheelTarget, resolve_wheels
 _FIRST = ("?essential", "base-files")
 
 
-def wanted_packages(recipe: Recipe) -> dict[Use, tuple[str, ...]]:
+def wanted_packages(recipe: Recipe, architecture: Architecture) -> dict[Use, tuple[str, ...]]:
     """What apt is asked for, for each use."""
     return {
         "image": (*_FIRST, *sorted({*recipe.packages, *toolchain.IMAGE_PACKAGES})),
         "initrd": (*_FIRST, *toolchain.INITRD_PACKAGES),
-        "tools": (*_FIRST, *toolchain.TOOLS_PACKAGES),
+        "tools": (*_FIRST, *toolchain.tools_packages(architecture)),
     }
 
 
@@ -99,7 +99,7 @@ def _resolve_debs(
     vendors = toolchain.repository_suites(recipe.profile)
     archives = sorted({suite.archive for suite in (*suites, *vendors, toolchain.MKOSI_SUITE)})
     mirrors = archive_mirrors(workbench.runner, workbench.mirrors, archives, recipe.profile.repositories)
-    packages = wanted_packages(recipe)
+    packages = wanted_packages(recipe, architecture)
     native = toolchain.BUILD_ARCHITECTURE
     uses: dict[Architecture, list[Use]] = {architecture: ["image", "initrd"]}
     uses.setdefault(native, []).append("tools")
