@@ -15,6 +15,7 @@ from builder.data.lock import Deb, Lock, LockedFile, LockedModel, Use, Wheel, is
 from builder.data.manifest import Manifest, read_manifest
 from builder.data.model import size_in_bytes
 from builder.data.plan import Component, Plan
+from builder.data.profile import Architecture
 from builder.data.recipe import Recipe
 from builder.data.variation import USUAL, Circumstances
 from builder.foundation.atomic import disk_error
@@ -28,6 +29,7 @@ from builder.foundation.toolbox import Toolbox
 from builder.foundation.workbench import Workbench
 from builder.steps.assemble import Assembler
 from builder.steps.components import ComponentCache
+from builder.steps.emulation import require_emulation
 from builder.steps.export import export_repository, export_wheels
 from builder.steps.finish import Papers, finish_image, require_installed
 from builder.steps.profiles import load_buildable
@@ -71,13 +73,15 @@ def build(
 
     Raises:
         InputError: the profile is wrong, or its lock is missing or stale.
-        LichenError: a file cannot be had, there is no room, the clock lags behind the lock, or mkosi failed.
+        LichenError: a file cannot be had, there is no room, the clock lags behind the lock, programs of the image's
+            architecture do not run here, or mkosi failed.
     """
     recipe, lock = _recipe_and_lock(workbench, name, architecture)
     folder = workbench.project.image(lock.profile, lock.architecture, lock.digest)
     if not plan_image(workbench, recipe, lock).component("image").cached:
         _require_clock(workbench, lock)
-        with _under_way(workbench, recipe, lock, circumstances) as work:
+        emulated = require_emulation(workbench.runner, lock.architecture).ours
+        with _under_way(workbench, recipe, lock, circumstances, emulated) as work:
             # Another process may have built it while we waited for our turn.
             if not work.plan.component("image").cached:
                 work.components()
@@ -152,7 +156,11 @@ def _kept_toolbox(workbench: Workbench, recipe: Recipe, lock: Lock) -> Toolbox |
 
 @contextlib.contextmanager
 def _under_way(
-    workbench: Workbench, recipe: Recipe, lock: Lock, circumstances: Circumstances = USUAL
+    workbench: Workbench,
+    recipe: Recipe,
+    lock: Lock,
+    circumstances: Circumstances = USUAL,
+    emulated: Architecture | None = None,
 ) -> Iterator[_Build]:
     """A build that has its image's folder for itself, and a log beside it that stays when the build fails."""
     folder = workbench.project.image(lock.profile, lock.architecture, lock.digest)
@@ -169,7 +177,7 @@ def _under_way(
                 log.write_bytes(b"")
                 try:
                     plan = plan_image(workbench, recipe, lock)
-                    yield _Build(workbench, recipe, lock, plan, scratch, log, circumstances)
+                    yield _Build(workbench, recipe, lock, plan, scratch, log, circumstances, emulated)
                 except LichenError:
                     failed = log.stat().st_size > 0
                     raise
@@ -196,6 +204,7 @@ class _Build:
     scratch: Path
     log: Path
     circumstances: Circumstances = USUAL
+    emulated: Architecture | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     stopped: threading.Event = field(default_factory=threading.Event)
 
@@ -278,7 +287,8 @@ class _Build:
             needed += _COPIES * sum(self.kept.size(self._component(part)) for part in parts)
             needed += size_in_bytes(self.recipe.profile.image.root_size)
         bench = self.workbench
-        assembler = Assembler(bench.runner, bench.progress, mkosi, self.scratch, self.circumstances)
+        emulated = self.emulated if tools else None
+        assembler = Assembler(bench.runner, bench.progress, mkosi, self.scratch, self.circumstances, emulated)
         binds = {inside: self._path(part) / inside for part, inside in parts.items()}
         assembler.build(tree, output, needed=needed, tools=tools, binds=binds, log=self.log)
 
