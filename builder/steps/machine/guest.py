@@ -33,7 +33,7 @@ from builder.steps.machine.monitor import connect, forwards, monitor
 from builder.steps.machine.secureshell import LOGIN_PATIENCE, SecureShell, make_key
 
 START_PATIENCE = 60.0
-BOOT_PATIENCE = 600.0
+BOOT_PATIENCE = 1200.0  # an emulated machine on a busy host takes minutes
 # What a machine leaves in its folder is its log; the rest goes with it.
 _TRANSIENT = ("credentials", "disk.qcow2", "firmware.vars", "id_ed25519", "id_ed25519.pub", "ssh_config")
 _COMPLAINTS = (
@@ -183,7 +183,7 @@ class Machine:
             return self.run(_COMPLAINTS, timeout=LOGIN_PATIENCE, check=False).stdout
         return ""
 
-    def shutdown(self, timeout: float = 120.0) -> None:
+    def shutdown(self, timeout: float = 300.0) -> None:
         """Press the power button and wait until the guest has switched itself off.
 
         Raises:
