@@ -29,7 +29,7 @@ from builder.steps.machine.hardware import (
     credentials,
     qemu,
 )
-from builder.steps.machine.monitor import connect, forwards, monitor
+from builder.steps.machine.monitor import connect, forwards, monitor, press_power
 from builder.steps.machine.secureshell import LOGIN_PATIENCE, SecureShell, make_key
 
 START_PATIENCE = 60.0
@@ -190,7 +190,7 @@ class Machine:
             GuestTestError: it did not within ``timeout`` seconds; leaving the block ends it by force.
         """
         with contextlib.suppress(OSError), monitor(self.folder / "qmp.sock") as control:
-            control.execute("system_powerdown")
+            press_power(control)
         if not wait_until(lambda: not self.running(), timeout):
             raise self.error(Diagnosis(f"the guest did not power off within {timeout:.0f} s", "see the console"))
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from builder.foundation.errors import InputError, Problem
+from builder.steps.machine.monitor import POWER_KEY
 
 Kind = Literal["kvm", "tcg"]
 INSIDE = "/run/machine"
@@ -41,6 +42,7 @@ class Hardware:
         variables: template of the firmware's variables; every machine gets its own copy.
         answer: what the firmware prints when it is through with itself and looks for something to boot.
         console: the kernel's name for the serial console.
+        power_key: whether the machine has no power button, and gets a keyboard for its power key instead.
     """
 
     host: str
@@ -50,6 +52,7 @@ class Hardware:
     variables: str
     answer: bytes
     console: str
+    power_key: bool = False
 
 
 # One row per architecture that was really run.
@@ -80,6 +83,7 @@ HARDWARE: dict[str, Hardware] = {
         variables="/usr/share/qemu-efi-riscv64/RISCV_VIRT_VARS.fd",
         answer=b"Press ESCAPE",
         console="ttyS0",
+        power_key=True,
     ),
 }
 
@@ -166,6 +170,8 @@ def qemu(spec: MachineSpec, *, daemon: bool) -> list[str]:
     words += processor(spec.hardware, spec.kind)
     words += ["-smp", str(spec.cpus), "-m", f"{spec.memory}M", *firmware(spec.hardware), *_disks(spec), *_network(spec)]
     words += ["-device", "virtio-rng-pci"]
+    if spec.hardware.power_key:
+        words += ["-device", f"virtio-keyboard-pci,id={POWER_KEY}"]
     # One console for all uses: always logged, and a person may connect. Control-A x ends the machine.
     console = f"socket,id=console,path={INSIDE}/console.sock,server=on,wait=off,mux=on,logfile={INSIDE}/console.log"
     words += ["-chardev", console, "-serial", "chardev:console", "-mon", "chardev=console,mode=readline"]
