@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,9 +15,11 @@ from builder.foundation.errors import LichenError
 from builder.foundation.process import Runner
 from builder.foundation.userns import entered, handled
 from builder.steps.emulation import find_emulation, require_emulation
+from builder.steps.machine.guest import wait_until
 from tests.foreign.conftest import MAGIC, SHOWN
 
 root = pytest.mark.skipif(os.geteuid() != 0, reason="maps every user of this machine")
+PATIENCE = 60.0
 HANDLERS = Path("/proc/sys/fs/binfmt_misc")
 
 
@@ -127,10 +131,41 @@ def static_echo(folder: Path) -> Path:
 
 
 @root
-def test_command_in_a_namespace_of_its_own_is_every_user_and_dies_with_us() -> None:
+def test_command_in_a_namespace_of_its_own_is_every_user() -> None:
     done = Runner().run(entered(["cat", "/proc/self/uid_map", "/proc/self/gid_map"]))
     assert [line.split() for line in done.stdout.splitlines()] == [["0", "0", "4294967295"]] * 2
     assert Runner().run(entered(["sh", "-c", "exit 7"]), check=False).returncode == 7
     owner = Path("/etc/gshadow").stat()
     done = Runner().run(entered(["stat", "-c", "%u %g", "/etc/gshadow"]))
     assert done.stdout.split() == [str(owner.st_uid), str(owner.st_gid)]
+
+
+BUILDER = """
+import sys
+from builder.foundation.process import Runner
+from builder.foundation.userns import entered
+inside = ["unshare", "--pid", "--fork", "--kill-child=KILL", "--mount-proc", "--"]
+script = 'echo "$1" > "$1"; sleep 1000; :'
+Runner().run(entered([*inside, "sh", "-c", script, "lichen", sys.argv[1]]))
+"""
+
+
+@root
+def test_command_in_a_namespace_of_its_own_dies_with_us(tmp_path: Path) -> None:
+    """The kernel ends it when we are killed: entering another user namespace does not untie it."""
+    mark = tmp_path / "a name that occurs nowhere else"
+    with subprocess.Popen([sys.executable, "-c", BUILDER, mark]) as builder:
+        assert wait_until(mark.exists, PATIENCE)
+        assert running(mark)
+        builder.kill()
+    assert wait_until(lambda: not running(mark), PATIENCE)
+
+
+def running(mark: Path) -> list[str]:
+    """Process ids of the shells that have been given ``mark``."""
+    found = []
+    for line in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if line.read_bytes().split(b"\0")[-2:] == [str(mark).encode(), b""]:
+                found.append(line.parent.name)
+    return found
