@@ -9,11 +9,16 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from subprocess import Popen
+from typing import Any
 
 import pytest
 
 from builder.foundation.place import Cache, Project, default_cache
+from builder.foundation.process import Runner
 from builder.foundation.toolbox import Toolbox
 from builder.foundation.workbench import Workbench
 from builder.verbs.build import provide_toolbox
@@ -37,11 +42,41 @@ overlays: [base-system, ssh]
 def pytest_addoption(parser: pytest.Parser) -> None:
     told = "write the golden files anew instead of only comparing (ci/golden does it)"
     parser.addoption("--refresh-golden", action="store_true", help=told)
+    told = "build, boot and test the images of other architectures too; that takes most of an hour"
+    parser.addoption("--all", action="store_true", help=told)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--refresh-golden"):
         os.environ["LICHEN_REFRESH_GOLDEN"] = "1"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--all"):
+        reason = pytest.mark.skip(reason="an image of another architecture, emulated: run `ci/test --all`")
+        for item in items:
+            if item.get_closest_marker("foreign"):
+                item.add_marker(reason)
+
+
+# A user namespace may say that there are none below it: the kernel then refuses, as one before Linux 6.7 does.
+_REFUSING = 'echo 0 > /proc/sys/user/max_user_namespaces; exec "$@"'
+
+
+class RefusingRunner(Runner):
+    """Starts every process where the kernel allows no user namespace."""
+
+    @contextmanager
+    def started(self, argv: Sequence[str | Path], **more: Any) -> Iterator[Popen[bytes]]:
+        words = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", _REFUSING, "refusing", *map(str, argv)]
+        with super().started(words, **more) as process:
+            yield process
+
+
+@pytest.fixture
+def refusing() -> Runner:
+    """Starts processes as a kernel does that cannot give a user namespace handlers of its own."""
+    return RefusingRunner()
 
 
 @pytest.fixture(scope="session")

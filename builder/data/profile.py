@@ -28,7 +28,7 @@ class Kernel(Frozen):
     package: str | None = Field(
         None,
         pattern=r"^linux-image-[a-z0-9+.-]+$",
-        description="Debian package of a kernel that Debian built; linux-image-amd64 when no source is named either",
+        description="Debian package of a kernel that Debian built; without a source it is linux-image-ARCHITECTURE",
     )
     source: str | None = Field(
         None,
@@ -54,10 +54,9 @@ class Kernel(Frozen):
             raise ValueError("a kernel that Debian built knows no certificate but Debian's: name a `source`")
         return self
 
-    @property
-    def built_by_debian(self) -> str | None:
+    def built_by_debian(self, architecture: Architecture) -> str | None:
         """Debian package of the kernel; None for the project's own."""
-        return None if self.source else self.package or "linux-image-amd64"
+        return None if self.source else self.package or f"linux-image-{architecture}"
 
 
 class Model(Frozen):

@@ -61,10 +61,9 @@ class Recipe:
     keys: dict[str, PublicKey] = field(default_factory=dict)
     kernel: OwnKernel | None = None
 
-    @property
-    def packages(self) -> tuple[str, ...]:
-        """Debian packages of the image that a person named, sorted."""
-        kernel = self.profile.kernel.built_by_debian
+    def packages(self, architecture: Architecture) -> tuple[str, ...]:
+        """Debian packages of the image that a person named, and its kernel if Debian built it, sorted."""
+        kernel = self.profile.kernel.built_by_debian(architecture)
         named = {*((kernel,) if kernel else ()), *self.profile.packages}
         for item in self.overlays:
             named.update(item.overlay.packages, item.overlay.python.provided.values())

@@ -50,8 +50,8 @@ MKOSI_PACKAGE = "mkosi"
 # The machine that builds: tools run natively, whatever the architecture of the image.
 BUILD_ARCHITECTURE: Architecture = "amd64"
 
-# What mkosi calls inside the tools tree (its manual, section ToolsTree=), QEMU with its firmware for tests, and the
-# other clock of `lichen verify`.
+# What mkosi calls inside the tools tree (its manual, section ToolsTree=), disk tools for tests, and the other clock of
+# `lichen verify`.
 TOOLS_PACKAGES = (
     "apt",
     "apt-utils",
@@ -73,11 +73,9 @@ TOOLS_PACKAGES = (
     "mount",
     "mtools",
     "openssl",
-    "ovmf",
     "python3",
     "python3-cryptography",
     "python3-pefile",
-    "qemu-system-x86",
     "qemu-utils",
     "systemd",
     "systemd-boot-efi",
@@ -129,6 +127,40 @@ def toolchain_packages(architecture: Architecture) -> tuple[str, ...]:
     cross = () if architecture == BUILD_ARCHITECTURE else (f"gcc-{TRIPLETS[architecture]}",)
     return tuple(sorted((*_TOOLCHAIN_PACKAGES, *cross)))
 
+
+# QEMU and its firmware for images of each architecture; on another than the machine's own, also the emulator that
+# packages' scripts run on.
+MACHINE_PACKAGES: dict[Architecture, tuple[str, ...]] = {
+    "amd64": ("ovmf", "qemu-system-x86"),
+    "arm64": ("qemu-efi-aarch64", "qemu-system-arm", "qemu-user"),
+    "riscv64": ("qemu-efi-riscv64", "qemu-system-riscv", "qemu-user"),
+}
+
+
+def tools_packages(architecture: Architecture) -> tuple[str, ...]:
+    """What the tools tree is asked to have for images of ``architecture``, sorted."""
+    return tuple(sorted({*TOOLS_PACKAGES, *MACHINE_PACKAGES[architecture]}))
+
+
+# What these packages bring for other machines: emulators of thirty architectures (half a gigabyte), padded firmware.
+_EMULATORS = (
+    "/usr/bin/qemu-[hlmopx]*",
+    "/usr/bin/qemu-i386",
+    "/usr/bin/qemu-s[hp]*",
+    "/usr/bin/qemu-s390x",
+)
+UNUSED_TOOLS: dict[Architecture, tuple[str, ...]] = {
+    "amd64": (),
+    "arm64": (
+        *_EMULATORS,
+        "/usr/bin/qemu-a[!a]*",
+        "/usr/bin/qemu-aarch64_be",
+        "/usr/bin/qemu-riscv*",
+        "/usr/share/AAVMF/AAVMF_CODE.secboot*",
+        "/usr/share/AAVMF/AAVMF_VARS.*.fd",
+    ),
+    "riscv64": (*_EMULATORS, "/usr/bin/qemu-a*", "/usr/bin/qemu-riscv32"),
+}
 
 # Enough to find, check and mount the root partition, and an emergency shell to see why it failed.
 INITRD_PACKAGES = (

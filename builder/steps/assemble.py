@@ -15,10 +15,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from builder.data.handler import EMULATED, rule
+from builder.data.profile import Architecture
 from builder.data.variation import USUAL, Circumstances
 from builder.foundation.errors import LichenError, Problem
 from builder.foundation.process import ProcessError, Runner
 from builder.foundation.progress import Progress
+from builder.foundation.userns import entered, handled
 
 # Where mkosi finds everything, on every machine: no path of ours can reach an image, and none is too long for a socket
 # or has a blank that a tool stumbles over. The folder itself stays empty; what is seen there is mounted privately.
@@ -70,6 +73,7 @@ class Assembler:
         mkosi: folder that holds the ``mkosi`` Python package.
         scratch: folder on disk for trees and workspaces under way.
         circumstances: what to make mkosi believe about this machine.
+        emulated: an architecture whose programs this build is to run on the emulator of the tools tree.
     """
 
     runner: Runner
@@ -77,6 +81,7 @@ class Assembler:
     mkosi: Path
     scratch: Path
     circumstances: Circumstances = USUAL
+    emulated: Architecture | None = None
 
     def build(
         self,
@@ -110,15 +115,27 @@ class Assembler:
             size = self._tmpfs_size(tree.name, needed, Path(name))
             mounts = self._mounts(tree, output, Path(name), tools, binds)
             mounts += [("rw", kept, "tree/ccache")] if kept else []
-            command = [*_contained(size, mounts), sys.executable, "-m", "mkosi"]
+            command = [sys.executable, "-m", "mkosi"]
             command += ["--directory", str(_PLACE / "tree"), "--output-directory", str(_PLACE / "output"), "--force"]
             command += ["--workspace-directory", str(_PLACE / "workspace")]
             if tools:
                 command += ["--tools-tree", str(_PLACE / "tools"), *_shifted(self.circumstances.clock, tools)]
             try:
-                self.runner.run([*command, "build"], cwd=self.scratch, env=_ENVIRONMENT, log=log)
+                command = self._contained([*command, "build"], size, mounts)
+                self.runner.run(command, cwd=self.scratch, env=_ENVIRONMENT, log=log)
             except ProcessError as error:
                 raise _failure(error, tree.name, self.scratch.parent, log) from error
+
+    def _contained(self, command: list[str], size: int, mounts: Sequence[tuple[str, Path, str]]) -> list[str]:
+        words = ["unshare", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"]
+        words += ["--propagation", "private"]
+        words += ["--", "sh", "-c", _ENTER, "lichen", str(_PLACE), str(size), str(len(mounts))]
+        words += [str(word) for mount in mounts for word in mount]
+        if not self.emulated:
+            return words + command
+        emulator = rule(self.emulated, f"{_PLACE}/tools{EMULATED[self.emulated].emulator}")
+        # The namespaces belong to the user namespace, so that all in it may see one another.
+        return entered(words + handled(emulator, _PLACE / "handlers", command))
 
     def _mounts(
         self, tree: Path, output: Path, disk: Path, tools: Path | None, binds: Mapping[str, Path]
@@ -183,12 +200,6 @@ def _shifted(clock: int, tools: Path) -> list[str]:
         "FAKETIME_DISABLE_SHM": "1",
     }
     return [word for name, value in settings.items() for word in ("--environment", f"{name}={value}")]
-
-
-def _contained(size: int, mounts: Sequence[tuple[str, Path, str]]) -> list[str]:
-    words = ["unshare", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc", "--propagation", "private"]
-    words += ["--", "sh", "-c", _ENTER, "lichen", str(_PLACE), str(size), str(len(mounts))]
-    return words + [str(word) for mount in mounts for word in mount]
 
 
 def _failure(error: ProcessError, name: str, disk: Path, log: Path) -> LichenError:

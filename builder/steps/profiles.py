@@ -344,7 +344,7 @@ def _kernel(
         for at, name in enumerate(item.overlay.kernel_fragments):
             asked.setdefault(name, item.document.place(("kernel_fragments", at)))
     if kernel.source is None:
-        why = f"{kernel.built_by_debian} is built already"
+        why = f"{kernel.package or 'that of the release'} is built already"
         remedy = "name a `source` instead of `package`"
         found.wrong += [Problem("a fragment needs a kernel of our own", at, why, remedy) for at in asked.values()]
         return None

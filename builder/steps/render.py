@@ -162,6 +162,7 @@ def _component(name: str, recipe: Recipe, lock: Lock, subimages: object) -> Tree
         "build_architecture": toolchain.BUILD_ARCHITECTURE,
         "targets": _TARGETS[lock.architecture],
         "boot_image": _TARGETS[lock.architecture].split()[0],
+        "unused": toolchain.UNUSED_TOOLS[lock.architecture],
         "prefix": PYTHON_PREFIX,
         "parent": str(Path(PYTHON_PREFIX).parent),
         "platform": toolchain.WHEEL_PLATFORMS[lock.architecture],
@@ -204,16 +205,18 @@ def _model_paths(lock: Lock) -> dict[str, LockedModel]:
 def component_packages(name: str, recipe: Recipe, architecture: Architecture) -> tuple[str, ...]:
     """The packages named in a component's configuration; apt adds what they depend on."""
     return {
-        "tools": toolchain.TOOLS_PACKAGES,
+        "tools": toolchain.tools_packages(architecture),
         "initrd": toolchain.INITRD_PACKAGES,
-        "base": image_packages(recipe),
+        "base": image_packages(recipe, architecture),
         "toolchain": toolchain.toolchain_packages(architecture),
     }.get(name, ())
 
 
-def image_packages(recipe: Recipe) -> tuple[str, ...]:
+def image_packages(recipe: Recipe, architecture: Architecture) -> tuple[str, ...]:
     """The packages that are named for the base tree, sorted; the project's own kernel is laid down later."""
-    return tuple(sorted({*recipe.packages, *toolchain.IMAGE_PACKAGES, *(("kmod",) if recipe.kernel else ())}))
+    return tuple(
+        sorted({*recipe.packages(architecture), *toolchain.IMAGE_PACKAGES, *(("kmod",) if recipe.kernel else ())})
+    )
 
 
 def requirements(lock: Lock) -> str:

@@ -14,6 +14,7 @@ from builder.data.lock import Deb, Lock, LockedFile, LockedModel, Use, Wheel
 from builder.data.manifest import Manifest
 from builder.data.model import size_in_bytes
 from builder.data.plan import Component, Plan
+from builder.data.profile import Architecture
 from builder.data.recipe import Recipe
 from builder.data.variation import USUAL, Circumstances
 from builder.foundation.progress import step
@@ -50,6 +51,8 @@ _PLACES = {
 }
 # Bytes that a kernel's components may take in the workspace: source unpacked, and objects with debug information.
 _WORKSPACES = {"kernel-config": 3 << 30, "kernel": 14 << 30, "modules": 3 << 30}
+# Components in which programs of the image's architecture run; all else is made by the building machine's own.
+_OF_THE_TARGET = ("base", "initrd", "python", "image")
 # Components whose making keeps every processor busy.
 _PARALLEL = ("kernel", "modules")
 
@@ -76,6 +79,7 @@ class Assembly:
     scratch: Path
     log: Path
     circumstances: Circumstances = USUAL
+    emulated: Architecture | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     stopped: threading.Event = field(default_factory=threading.Event)
 
@@ -196,7 +200,8 @@ class Assembly:
         parts = [part for part in self._component(name).needs if part in _PLACES]
         needed = self._needed(name)
         bench = self.workbench
-        assembler = Assembler(bench.runner, bench.progress, mkosi, self.scratch, self.circumstances)
+        emulated = self.emulated if name in _OF_THE_TARGET else None
+        assembler = Assembler(bench.runner, bench.progress, mkosi, self.scratch, self.circumstances, emulated)
         binds = {place: self._path(part) / made for part, (made, place) in _PLACES.items() if part in parts}
         kept = None
         if name == "kernel":

@@ -23,7 +23,7 @@ from builder.steps.machine import Acceleration, Machine, MachineSpec, recorded_p
 from builder.steps.machine import guest as machines
 from builder.steps.machine.acceleration import KVM
 from builder.steps.machine.hardware import SSH_PORT, Kind
-from builder.steps.machine.monitor import monitor, owner
+from builder.steps.machine.monitor import monitor, owner, press_power
 from builder.steps.machine.secureshell import SecureShell
 
 NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}")
@@ -206,7 +206,7 @@ def stop(workbench: Workbench, name: str, *, timeout: float = STOP_PATIENCE) -> 
         raise InputError(Problem("no such machine runs", name, f"running: {known}"))
     with step(workbench.progress, f"stop {name}"):
         with contextlib.suppress(OSError), monitor(folder / "qmp.sock") as control:
-            control.execute("system_powerdown")
+            press_power(control)
         clean = machines.wait_until(lambda: not owner(folder / "pid"), timeout)
         if not clean:
             _kill(folder)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from builder.data.lock import Lock, iso_date
 from builder.data.manifest import Manifest, read_manifest
+from builder.data.profile import Architecture
 from builder.data.recipe import Recipe
 from builder.data.variation import USUAL, Circumstances
 from builder.foundation.atomic import disk_error
@@ -20,6 +21,7 @@ from builder.foundation.scratch import scratch_folder
 from builder.foundation.toolbox import Toolbox
 from builder.foundation.workbench import Workbench
 from builder.steps.components import ComponentCache
+from builder.steps.emulation import require_emulation
 from builder.steps.profiles import load_buildable
 from builder.verbs.assembly import MKOSI_PACKAGE, Assembly
 from builder.verbs.lock import current_lock
@@ -47,13 +49,15 @@ def build(
 
     Raises:
         InputError: the profile is wrong, or its lock is missing or stale.
-        LichenError: a file cannot be had, there is no room, the clock lags behind the lock, or mkosi failed.
+        LichenError: a file cannot be had, there is no room, the clock lags behind the lock, programs of the image's
+            architecture do not run here, or mkosi failed.
     """
     recipe, lock = _recipe_and_lock(workbench, name, architecture)
     folder = workbench.project.image(lock.profile, lock.architecture, lock.digest)
     if not plan_image(workbench, recipe, lock).component("image").cached:
         _require_clock(workbench, lock)
-        with _under_way(workbench, recipe, lock, circumstances) as work:
+        emulated = require_emulation(workbench.runner, lock.architecture).ours
+        with _under_way(workbench, recipe, lock, circumstances, emulated) as work:
             # Another process may have built it while we waited for our turn.
             if not work.plan.component("image").cached:
                 work.components()
@@ -126,7 +130,8 @@ def provide_component(workbench: Workbench, name: str, part: str, architecture: 
         LichenError: as :func:`build`.
     """
     recipe, lock = _recipe_and_lock(workbench, name, architecture)
-    with _under_way(workbench, recipe, lock) as work:
+    emulated = require_emulation(workbench.runner, lock.architecture).ours
+    with _under_way(workbench, recipe, lock, emulated=emulated) as work:
         return work.provide(part)
 
 
@@ -140,7 +145,11 @@ def _kept_toolbox(workbench: Workbench, recipe: Recipe, lock: Lock) -> Toolbox |
 
 @contextlib.contextmanager
 def _under_way(
-    workbench: Workbench, recipe: Recipe, lock: Lock, circumstances: Circumstances = USUAL
+    workbench: Workbench,
+    recipe: Recipe,
+    lock: Lock,
+    circumstances: Circumstances = USUAL,
+    emulated: Architecture | None = None,
 ) -> Iterator[Assembly]:
     """A build that has its image's folder for itself, and a log beside it that stays when the build fails."""
     folder = workbench.project.image(lock.profile, lock.architecture, lock.digest)
@@ -157,7 +166,7 @@ def _under_way(
                 log.write_bytes(b"")
                 try:
                     plan = plan_image(workbench, recipe, lock)
-                    yield Assembly(workbench, recipe, lock, plan, scratch, log, circumstances)
+                    yield Assembly(workbench, recipe, lock, plan, scratch, log, circumstances, emulated)
                 except LichenError:
                     failed = log.stat().st_size > 0
                     raise

@@ -16,10 +16,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from builder.data.profile import Architecture
+from builder.data.toolchain import BUILD_ARCHITECTURE
 from builder.foundation.errors import LichenError
 from builder.foundation.process import Runner
 from builder.foundation.toolbox import Toolbox
 from builder.foundation.transport import Limits, PassingError, RefusedError, chunks, connect, file_chunks, get
+from builder.steps.emulation import find_emulation
 from builder.steps.machine import HARDWARE, probe
 from builder.steps.machine.acceleration import KVM, firmware_complaint
 
@@ -35,6 +38,7 @@ PROGRAMS = {
     "ssh": "openssh-client",
     "ssh-keygen": "openssh-client",
 }
+_NO_QEMU = ("not tried: QEMU comes with the tools tree", "run `lichen build` once")
 LIMITS = Limits(connect=10, silence=15)
 
 
@@ -62,7 +66,7 @@ class Host:
     """The machine to examine; the defaults are this one.
 
     Attributes:
-        toolbox: the built tools tree with its mkosi, None before the first build.
+        toolboxes: for images of an architecture, the built tools tree with its mkosi; none before the first build.
         workspace: folder on tmpfs where images are assembled.
         mirrors: archive and its base URLs.
         suite: whose ``InRelease`` every mirror must have.
@@ -71,11 +75,11 @@ class Host:
 
     cache: Path
     output: Path
-    toolbox: Toolbox | None = None
+    toolboxes: Mapping[Architecture, Toolbox] = field(default_factory=dict)
     workspace: Path = Path("/dev/shm")  # noqa: S108 (tmpfs on every Linux)
     mirrors: Mapping[str, Sequence[str]] = field(default_factory=dict)
     suite: str = "trixie"
-    architectures: Sequence[str] = ("amd64", "arm64", "riscv64")
+    architectures: Sequence[Architecture] = ("amd64", "arm64", "riscv64")
     proc: Path = Path("/proc")
     kvm: Path = KVM
     machine: str = field(default_factory=platform.machine)
@@ -117,8 +121,8 @@ def rights(host: Host) -> Iterator[Finding]:
     """Whether mkosi's sandbox can enter a root of its own: it mounts, in a user namespace unless we are root."""
     command = ["unshare", "--user", "--map-root-user", "--mount", "true"]
     found = "mounts in a user namespace work (mkosi's sandbox is tried once there is a tools tree)"
-    if host.toolbox is not None:
-        command, found = host.toolbox.command(["true"]), "mkosi's sandbox enters the tools tree"
+    for toolbox in list(host.toolboxes.values())[:1]:
+        command, found = toolbox.command(["true"]), "mkosi's sandbox enters the tools tree"
     done = host.runner.run(command, timeout=60, check=False)
     if done.returncode == 0:
         yield Finding("sandbox", True, found)
@@ -143,14 +147,14 @@ def namespace_remedy(proc: Path) -> str:
 def acceleration(host: Host) -> Iterator[Finding]:
     """Whether a guest runs at all, and whether on KVM."""
     name = "acceleration"
-    if host.toolbox is None:
-        yield Finding(name, None, "not tried: QEMU comes with the tools tree", "run `lichen build` once")
+    if (toolbox := host.toolboxes.get(BUILD_ARCHITECTURE)) is None:
+        yield Finding(name, None, *_NO_QEMU)
         return
-    found = probe(host.toolbox, host.runner, device=host.kvm, host=host.machine)
+    found = probe(toolbox, host.runner, device=host.kvm, host=host.machine)
     if found.kind == "kvm":
         yield Finding(name, True, found.reason)
         return
-    if complaint := firmware_complaint(host.toolbox, host.runner, HARDWARE["amd64"], "tcg"):
+    if complaint := firmware_complaint(toolbox, host.runner, HARDWARE[BUILD_ARCHITECTURE], "tcg"):
         yield Finding(name, False, f"no guest runs, not even emulated: {complaint}", "free some memory, then try again")
         return
     remedy = "images boot many times slower; enable virtualisation in the firmware (or nested in the host)"
@@ -182,32 +186,22 @@ def memory(host: Host) -> Iterator[Finding]:
 
 
 def foreign_architectures(host: Host) -> Iterator[Finding]:
-    """Handlers that run maintainer scripts of other architectures; who builds none for them lacks nothing."""
-    rows = {"amd64": ("x86_64", "x86_64"), "arm64": ("aarch64", "aarch64"), "riscv64": ("riscv64", "riscv64")}
-    folder = host.proc / "sys/fs/binfmt_misc"
+    """How scripts of other architectures' packages run here, and their images."""
     for architecture in host.architectures:
-        machine, handler = rows[architecture]
-        name = f"programs for {architecture}"
-        if machine == host.machine:
-            yield Finding(name, True, "the host's own")
-        elif not (folder / "status").exists():
-            remedy = "run `mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc` as root"
-            yield Finding(name, None, f"binfmt_misc is not mounted on {folder}", remedy)
-        else:
-            yield _handler(name, folder / f"qemu-{handler}")
+        emulation = find_emulation(host.runner, architecture, host.proc)
+        ok = emulation.way is not None or None
+        yield Finding(f"programs for {architecture}", ok, emulation.found, emulation.remedy)
+        if emulation.way != "native":
+            yield _machine(host, architecture)
 
 
-def _handler(name: str, file: Path) -> Finding:
-    remedy = "apt-get install qemu-user-static binfmt-support (Debian 13: qemu-user-binfmt)"
-    lines = _read(file).splitlines()
-    if not lines or lines[0] != "enabled":
-        return Finding(name, None, f"{file.name} is {'disabled' if lines else 'not registered'}", remedy)
-    flags = next((line.removeprefix("flags:").strip() for line in lines if line.startswith("flags:")), "")
-    if "F" not in flags:
-        # Without F the kernel looks the interpreter up inside the image, where there is none.
-        why = f"{file.name} has the flags {flags or 'none'}, not F"
-        return Finding(name, None, why, f"{remedy}, which registers it with F")
-    return Finding(name, True, f"{file.name}, flags {flags}")
+def _machine(host: Host, architecture: Architecture) -> Finding:
+    name = f"machines for {architecture}"
+    if (toolbox := host.toolboxes.get(architecture)) is None:
+        return Finding(name, None, *_NO_QEMU)
+    if complaint := firmware_complaint(toolbox, host.runner, HARDWARE[architecture], "tcg"):
+        return Finding(name, False, f"no guest runs: {complaint}", "free some memory, then try again")
+    return Finding(name, True, "a guest answered, emulated")
 
 
 def mirrors(host: Host) -> Iterator[Finding]:

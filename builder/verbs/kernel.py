@@ -107,7 +107,7 @@ def _own_kernel(workbench: Workbench, name: str, architecture: str | None) -> tu
     recipe = load_buildable(workbench.project, name)
     wanted = recipe.require_architecture(architecture)
     if not recipe.kernel:
-        why = f"{recipe.profile.kernel.built_by_debian} is built already"
+        why = f"{recipe.profile.kernel.built_by_debian(wanted)} is built already"
         remedy = "name a `source` in the profile's `kernel`"
         raise InputError(Problem("this profile has no kernel of its own", name, why, remedy))
     return recipe.kernel, wanted

@@ -30,9 +30,9 @@ _NATIVE: tuple[Use, ...] = ("tools", "toolchain", "source")
 def wanted_packages(recipe: Recipe, architecture: Architecture) -> dict[Use, tuple[str, ...]]:
     """What apt is asked for, for each use; of a kernel's source the package alone is taken."""
     wanted: dict[Use, tuple[str, ...]] = {
-        "image": (*_FIRST, *image_packages(recipe)),
+        "image": (*_FIRST, *image_packages(recipe, architecture)),
         "initrd": (*_FIRST, *toolchain.INITRD_PACKAGES),
-        "tools": (*_FIRST, *toolchain.TOOLS_PACKAGES),
+        "tools": (*_FIRST, *toolchain.tools_packages(architecture)),
     }
     if recipe.kernel:
         wanted["toolchain"] = (*_FIRST, *toolchain.toolchain_packages(architecture))
@@ -211,8 +211,9 @@ def _provided(recipe: Recipe, versions: Mapping[str, str]) -> dict[str, str]:
 
 def _asked_by(recipe: Recipe) -> dict[str, str]:
     places: dict[str, str] = {}
-    if kernel := recipe.profile.kernel.built_by_debian:
-        places[kernel] = recipe.origins.get(("kernel", "package"), "kernel.package")
+    for architecture in recipe.profile.architectures:
+        if kernel := recipe.profile.kernel.built_by_debian(architecture):
+            places[kernel] = recipe.origins.get(("kernel", "package"), "kernel.package")
     for item in recipe.overlays:
         for index, package in enumerate(item.overlay.packages):
             places.setdefault(package, item.origin(("packages", index)))

@@ -85,7 +85,7 @@ def show(workbench: Workbench, name: str) -> Shown:
         profile,
         tuple(_options(recipe, origins)),
         tuple(_explained(profile, (), origins)),
-        recipe.packages,
+        tuple(sorted({name for known in recipe.profile.architectures for name in recipe.packages(known)})),
         recipe.requirements,
     )
 

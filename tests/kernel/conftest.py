@@ -59,7 +59,7 @@ class KconfigTools:
         return (tree / ".config").read_text(), answers
 
     def _run(self, tree: Path, program: str, *arguments: str, typed: str = "") -> str:
-        command = [self.folder / program, *arguments]
+        command: list[str | Path] = [self.folder / program, *arguments]
         words = inside(self.toolchain, tree, command, [self.folder], srctree=str(tree))
         return Runner().run(words, stdin=typed).stdout
 
@@ -83,7 +83,14 @@ class KernelToolchain:
             (work / name).write_bytes((templates / name).read_bytes())
         arch, compiler, _ = ARCHITECTURES[architecture]
         (work / "build").mkdir()
-        command = ["sh", work / "configure", self.source, work / "build", work / "fragments", work / "why.c"]
+        command: list[str | Path] = [
+            "sh",
+            work / "configure",
+            self.source,
+            work / "build",
+            work / "fragments",
+            work / "why.c",
+        ]
         words = inside(self.tree(architecture), work, command, [self.source], ARCH=arch, CROSS_COMPILE=compiler)
         Runner().run(words)
         return (work / "build/.config").read_text(), (work / "build/answers.jsonl").read_text()

@@ -26,7 +26,8 @@ SIGNED = "0" * 64  # stands for the digests of InRelease files: each signature h
 @pytest.fixture
 def fixed(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
     """The world with short lists of our own, fixed dates, and a version of uv that stays."""
-    monkeypatch.setattr(toolchain, "TOOLS_PACKAGES", ("systemd-repart", "zstd"))
+    monkeypatch.setattr(toolchain, "TOOLS_PACKAGES", ("systemd-repart",))
+    monkeypatch.setattr(toolchain, "MACHINE_PACKAGES", {"amd64": ("zstd",)})
     monkeypatch.setattr(toolchain, "INITRD_PACKAGES", ("systemd", "udev"))
     monkeypatch.setattr(toolchain, "IMAGE_PACKAGES", ("systemd", "udev"))
     for module in ("lock", "resolve"):

@@ -46,7 +46,8 @@ python:
 
 def own_packages() -> list[Package]:
     """A dummy for every package that Lichen itself asks for."""
-    lists = (toolchain.TOOLS_PACKAGES, toolchain.INITRD_PACKAGES, toolchain.IMAGE_PACKAGES)
+    tools = [*toolchain.tools_packages("amd64"), *toolchain.tools_packages("arm64")]
+    lists = (tools, toolchain.INITRD_PACKAGES, toolchain.IMAGE_PACKAGES)
     names = {name for one in lists for name in one}.difference(ESSENTIAL)
     return [*named(ESSENTIAL, essential=True), *named(sorted(names))]
 

@@ -36,6 +36,7 @@ def test_missing_device_needs_no_guest(tmp_path: Path) -> None:
 
 def test_foreign_host_needs_no_guest() -> None:
     assert probe(NOWHERE, Runner(), host="aarch64").reason == "the host is no x86_64"
+    assert probe(NOWHERE, Runner(), architecture="riscv64", host="x86_64").reason == "the host is no riscv64"
 
 
 @pytest.mark.parametrize("changed", [{"boot_id": "b"}, {"toolbox": Toolbox(Path("/other"), Path("/m"))}])

@@ -10,7 +10,15 @@ import pytest
 
 from builder.foundation.errors import InputError
 from builder.steps.machine import HARDWARE, MachineSpec
-from builder.steps.machine.hardware import SMBIOS_LIMIT, credential_device, credential_file, credentials, qemu
+from builder.steps.machine.hardware import (
+    INSIDE,
+    SLOW,
+    SMBIOS_LIMIT,
+    credential_device,
+    credential_file,
+    credentials,
+    qemu,
+)
 from builder.steps.machine.monitor import forwards
 from builder.steps.machine.secureshell import config_text
 
@@ -21,10 +29,26 @@ def words(spec: MachineSpec, *, daemon: bool = False) -> str:
     return " ".join(qemu(spec, daemon=daemon))
 
 
-def test_emulation_and_kvm_differ_in_processor_only() -> None:
+def test_emulation_and_kvm_differ_in_processor_and_patience_only() -> None:
     tcg, kvm = words(MachineSpec(IMAGE, "tcg")), words(MachineSpec(IMAGE, "kvm"))
     assert "-accel tcg,thread=multi -cpu max" in tcg
-    assert kvm == tcg.replace("-accel tcg,thread=multi -cpu max", "-accel kvm -cpu host")
+    slow = f" -smbios type=11,value=io.systemd.stub.kernel-cmdline-extra={SLOW}"
+    assert slow in tcg
+    assert kvm == tcg.replace("-accel tcg,thread=multi -cpu max", "-accel kvm -cpu host").replace(slow, "")
+
+
+@pytest.mark.parametrize("architecture", HARDWARE)
+def test_machine_is_of_the_images_architecture(architecture: str) -> None:
+    """Firmware of the same, its variables in the machine's own folder; everything else as for any other."""
+    line = words(MachineSpec(IMAGE, "tcg", architecture=architecture))
+    row = HARDWARE[architecture]
+    assert line.startswith(f"setpriv --pdeathsig KILL {row.qemu} -nodefaults ")
+    assert row.qemu == f"qemu-system-{row.host}"
+    assert f"-machine {row.machine} -accel tcg" in line
+    assert f"unit=0,readonly=on,file={row.code} " in line
+    assert f"unit=1,file={INSIDE}/firmware.vars " in line
+    for device in ("virtio-blk-pci", "virtio-net-pci", "virtio-rng-pci"):
+        assert f"-device {device}" in line
 
 
 def test_machine_dies_with_its_parent_and_a_daemon_does_not() -> None:

@@ -11,7 +11,9 @@ import builder
 from builder.foundation.digest import canonical_json
 from builder.foundation.place import Cache, Project
 from builder.foundation.workbench import Workbench
+from builder.steps.machine import HARDWARE
 from builder.steps.profiles import load_recipe, overlay_names, profile_names
+from builder.verbs.lock import check_lock
 from builder.verbs.schema import KINDS, Kind, schema, schema_path
 
 PROJECT = Project(Path(builder.__file__).parent.parent)
@@ -21,6 +23,26 @@ LINE = "# yaml-language-server: $schema="
 @pytest.mark.parametrize("name", profile_names(PROJECT))
 def test_profile_loads(name: str) -> None:
     load_recipe(PROJECT, name)
+
+
+BUILDABLE = [
+    (name, architecture)
+    for name in profile_names(PROJECT)
+    if not (profile := load_recipe(PROJECT, name).profile).abstract
+    for architecture in profile.architectures
+]
+
+
+@pytest.mark.parametrize(("name", "architecture"), BUILDABLE)
+def test_lock_is_current(name: str, architecture: str, tmp_path: Path) -> None:
+    check_lock(Workbench(PROJECT, Cache(tmp_path)), name, architecture)
+
+
+@pytest.mark.parametrize(("name", "architecture"), BUILDABLE)
+def test_kernel_speaks_on_the_serial_console_of_our_machines(name: str, architecture: str) -> None:
+    """Else nobody would see why a boot fails."""
+    consoles = [word for word in load_recipe(PROJECT, name).profile.kernel.command_line if word.startswith("console=")]
+    assert consoles[-1] == f"console={HARDWARE[architecture].console}"
 
 
 def test_every_overlay_is_used_by_a_profile() -> None:

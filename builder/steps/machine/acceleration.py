@@ -24,7 +24,6 @@ from builder.steps.machine.hardware import INSIDE, Hardware, Kind, find_hardware
 KVM = Path("/dev/kvm")
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 PATIENCE = 20.0  # an emulated firmware needs about a tenth of this, a working KVM less
-ANSWER = b"BdsDxe"  # EDK2's boot device selection, its last phase
 HOPELESS = b"KVM internal error"
 
 
@@ -76,7 +75,7 @@ def firmware_complaint(
             deadline = time.monotonic() + patience
             while time.monotonic() < deadline:
                 ended = process.poll() is not None
-                if ANSWER in _read(folder / "serial"):
+                if hardware.answer in _read(folder / "serial"):
                     return ""
                 said = _read(folder / "qemu.log")
                 if ended or HOPELESS in said:

@@ -29,11 +29,11 @@ from builder.steps.machine.hardware import (
     credentials,
     qemu,
 )
-from builder.steps.machine.monitor import connect, forwards, monitor
+from builder.steps.machine.monitor import connect, forwards, monitor, press_power
 from builder.steps.machine.secureshell import LOGIN_PATIENCE, SecureShell, make_key
 
 START_PATIENCE = 60.0
-BOOT_PATIENCE = 600.0
+BOOT_PATIENCE = 1200.0  # an emulated machine on a busy host takes minutes
 # What a machine leaves in its folder is its log; the rest goes with it.
 _TRANSIENT = ("credentials", "disk.qcow2", "firmware.vars", "id_ed25519", "id_ed25519.pub", "ssh_config")
 _COMPLAINTS = (
@@ -183,14 +183,14 @@ class Machine:
             return self.run(_COMPLAINTS, timeout=LOGIN_PATIENCE, check=False).stdout
         return ""
 
-    def shutdown(self, timeout: float = 120.0) -> None:
+    def shutdown(self, timeout: float = 300.0) -> None:
         """Press the power button and wait until the guest has switched itself off.
 
         Raises:
             GuestTestError: it did not within ``timeout`` seconds; leaving the block ends it by force.
         """
         with contextlib.suppress(OSError), monitor(self.folder / "qmp.sock") as control:
-            control.execute("system_powerdown")
+            press_power(control)
         if not wait_until(lambda: not self.running(), timeout):
             raise self.error(Diagnosis(f"the guest did not power off within {timeout:.0f} s", "see the console"))
 

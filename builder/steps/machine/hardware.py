@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from builder.foundation.errors import InputError, Problem
+from builder.steps.machine.monitor import POWER_KEY
 
 Kind = Literal["kvm", "tcg"]
 INSIDE = "/run/machine"
@@ -23,6 +24,9 @@ AUTHORIZED_KEYS = "ssh.authorized_keys.root"
 SMBIOS_LIMIT = 8 << 10
 FW_CFG_PREFIX = "opt/io.systemd.credentials/"
 FW_CFG_NAME_LIMIT = 55
+# systemd gives up after 90 seconds, which an emulated machine on a busy host may take for a few of its own. Its boot
+# stub adds this to the kernel's command line (systemd-stub(7)); nobody's machine but an emulated one hears it.
+SLOW = "systemd.default_timeout_start_sec=600 systemd.default_device_timeout_sec=600"
 CREDENTIAL_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 
 
@@ -36,7 +40,9 @@ class Hardware:
         machine: QEMU's machine type.
         code: UEFI firmware, read-only, in the tools tree.
         variables: template of the firmware's variables; every machine gets its own copy.
+        answer: what the firmware prints when it is through with itself and looks for something to boot.
         console: the kernel's name for the serial console.
+        power_key: whether the machine has no power button, and gets a keyboard for its power key instead.
     """
 
     host: str
@@ -44,7 +50,9 @@ class Hardware:
     machine: str
     code: str
     variables: str
+    answer: bytes
     console: str
+    power_key: bool = False
 
 
 # One row per architecture that was really run.
@@ -55,7 +63,27 @@ HARDWARE: dict[str, Hardware] = {
         machine="q35,smm=off",
         code="/usr/share/OVMF/OVMF_CODE_4M.fd",
         variables="/usr/share/OVMF/OVMF_VARS_4M.fd",
+        answer=b"BdsDxe",
         console="ttyS0",
+    ),
+    "arm64": Hardware(
+        host="aarch64",
+        qemu="qemu-system-aarch64",
+        machine="virt,gic-version=max",
+        code="/usr/share/AAVMF/AAVMF_CODE.no-secboot.fd",
+        variables="/usr/share/AAVMF/AAVMF_VARS.fd",
+        answer=b"BdsDxe",
+        console="ttyAMA0",
+    ),
+    "riscv64": Hardware(
+        host="riscv64",
+        qemu="qemu-system-riscv64",
+        machine="virt,acpi=off",
+        code="/usr/share/qemu-efi-riscv64/RISCV_VIRT_CODE.fd",
+        variables="/usr/share/qemu-efi-riscv64/RISCV_VIRT_VARS.fd",
+        answer=b"Press ESCAPE",
+        console="ttyS0",
+        power_key=True,
     ),
 }
 
@@ -142,10 +170,14 @@ def qemu(spec: MachineSpec, *, daemon: bool) -> list[str]:
     words += processor(spec.hardware, spec.kind)
     words += ["-smp", str(spec.cpus), "-m", f"{spec.memory}M", *firmware(spec.hardware), *_disks(spec), *_network(spec)]
     words += ["-device", "virtio-rng-pci"]
+    if spec.hardware.power_key:
+        words += ["-device", f"virtio-keyboard-pci,id={POWER_KEY}"]
     # One console for all uses: always logged, and a person may connect. Control-A x ends the machine.
     console = f"socket,id=console,path={INSIDE}/console.sock,server=on,wait=off,mux=on,logfile={INSIDE}/console.log"
     words += ["-chardev", console, "-serial", "chardev:console", "-mon", "chardev=console,mode=readline"]
     words += ["-qmp", f"unix:{INSIDE}/qmp.sock,server=on,wait=off", "-pidfile", f"{INSIDE}/pid"]
+    if spec.kind == "tcg":
+        words += ["-smbios", f"type=11,value=io.systemd.stub.kernel-cmdline-extra={SLOW}"]
     for name, value in credentials(spec).items():
         words += credential_device(name, value)
     words += [] if spec.reboot else ["-no-reboot"]

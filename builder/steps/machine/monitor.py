@@ -16,6 +16,7 @@ from typing import Any
 from builder.foundation.errors import LichenError, Problem
 
 PATIENCE = 30.0
+POWER_KEY = "power-key"  # the keyboard of a machine without a power button
 FORWARD = re.compile(r"^\s*TCP\[HOST_FORWARD\]\s+\d+\s+\S+\s+(\d+)\s+\S+\s+(\d+)", re.MULTILINE)
 
 
@@ -105,6 +106,19 @@ def monitor(path: Path) -> Iterator[Monitor]:
     """
     with connect(path) as connection:
         yield Monitor(connection)
+
+
+def press_power(control: Monitor) -> None:
+    """Press the machine's power button, or its power key where it has that instead.
+
+    Raises:
+        OSError: QEMU is gone.
+    """
+    devices = {item["name"] for item in control.execute("qom-list", path="/machine/peripheral")}
+    if POWER_KEY in devices:
+        control.execute("send-key", keys=[{"type": "qcode", "data": "power"}])
+    else:
+        control.execute("system_powerdown")
 
 
 def forwards(text: str) -> dict[int, int]:

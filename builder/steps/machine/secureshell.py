@@ -12,7 +12,7 @@ from pathlib import Path
 from builder.foundation.errors import LichenError, Problem
 from builder.foundation.process import Completed, Runner
 
-BANNER_PATIENCE = 5.0
+BANNER_PATIENCE = 15.0
 LOGIN_PATIENCE = 90.0  # a login takes seconds on an emulated CPU that is busy booting
 
 
