@@ -50,4 +50,12 @@ ArchitectureName = Annotated[
         autocompletion=complete_architecture,
     ),
 ]
+ModuleKey = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Private key that modules of the project's own kernel are signed with, where a profile names its certificate.",
+        envvar="LICHEN_MODULE_KEY",
+    ),
+]
 SchemaKind = Literal["profile", "overlay"]

@@ -24,7 +24,7 @@ from builder.cli import (
     signing,
     verifying,
 )
-from builder.cli.arguments import ArchitectureName, OptionalProfileName, ProfileName, SchemaKind
+from builder.cli.arguments import ArchitectureName, ModuleKey, OptionalProfileName, ProfileName, SchemaKind
 from builder.cli.output import emit_json, say, table, tell
 from builder.cli.session import Session
 from builder.cli.text import duration
@@ -73,15 +73,7 @@ def lichen(
             envvar="LICHEN_SNAPSHOT",
         ),
     ] = "",
-    module_key: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Private key that modules of the project's own kernel are signed with, where a profile names its"
-            " certificate.",
-            envvar="LICHEN_MODULE_KEY",
-        ),
-    ] = None,
+    module_key: ModuleKey = None,
     json: Annotated[bool, typer.Option("--json", help="Print results and errors as JSON.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Tell more while working and when failing.")] = False,
     version: Annotated[bool, typer.Option("--version", help="Print the version and end.")] = False,
