@@ -54,7 +54,7 @@ ModuleKey = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
-        help="Private key that modules of the project's own kernel are signed with, where a profile names its certificate.",
+        help="Private key for the modules of the project's own kernel, where a profile names its certificate.",
         envvar="LICHEN_MODULE_KEY",
     ),
 ]
