@@ -32,6 +32,10 @@ config DISK
 	tristate "Disk"
 	depends on CONTROLLER
 
+config PORT
+	bool "Port"
+	depends on BUS && CONTROLLER
+
 config REALTIME
 	bool "Real-time"
 
@@ -117,6 +121,10 @@ CASES = [
         ["wanted m, got n; it depends on CONFIG_CONTROLLER=n (needs m or y), which depends on CONFIG_BUS=n (needs y)"],
     ),
     (
+        "CONFIG_PORT=y",
+        ["wanted y, got n; it depends on CONFIG_CONTROLLER=n (needs m or y), which depends on CONFIG_BUS=n (needs y)"],
+    ),
+    (
         "CONFIG_DISK=y CONFIG_CONTROLLER=m CONFIG_BUS=y",
         ["wanted y, got m; it depends on CONFIG_CONTROLLER=m (needs y), as tiny.config:5 asks"],
     ),
@@ -172,6 +180,7 @@ REMEDIES = [
     ("CONFIG_DISK=m CONFIG_BUS=n#preferred", "add CONFIG_BUS=y, CONFIG_CONTROLLER=m"),
     ("CONFIG_REALTIME=y CONFIG_PAGES=y", "decide between it and tiny.config:4"),
     ("CONFIG_EITHER=y", "add CONFIG_BUS=y"),
+    ("CONFIG_PORT=y", "add CONFIG_BUS=y, CONFIG_CONTROLLER=m"),
     ("CONFIG_SIGNATURES=y CONFIG_HASH=m", "write `# or y` behind it"),
     ("CONFIG_SIGNATURES=y CONFIG_HASH=n", "switch that off, remove the line"),
     ("CONFIG_LIBRARY=m", "ask for what switches it on instead"),
