@@ -193,6 +193,8 @@ def _shifted(clock: int, tools: Path) -> list[str]:
     library = _PLACE / "tools" / found[0].relative_to(tools)
     settings = {
         "LD_PRELOAD": f"/proc/1/root{library}",
+        # An emulated program would complain about a library of another architecture; it keeps the true clock.
+        "QEMU_UNSET_ENV": "LD_PRELOAD",
         "FAKETIME": f"{clock:+d}",
         # Files keep their times, clamped ones above all; nobody waits longer or shorter.
         "NO_FAKE_STAT": "1",

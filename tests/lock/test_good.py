@@ -164,7 +164,10 @@ def test_another_architecture_has_its_own_packages_and_native_tools(world: World
     assert {path.name for path in world.sample.project.locks.iterdir()} == {"small.amd64.json", "small.arm64.json"}
     kernels = [item for item in foreign.debs if item.name == "linux-image-small"]
     assert [item.architecture for item in kernels] == ["arm64"]
-    assert versions(foreign, "tools") == versions(native, "tools")
+    tools = {"base-files", "bash", "dpkg", *toolchain.tools_packages("arm64")}
+    assert set(versions(foreign, "tools")) == tools
+    assert tools - set(versions(native, "tools")) == {"qemu-system-arm", "qemu-efi-aarch64", "qemu-user"}
+    assert [item.architecture for item in foreign.debs if item.uses == ("tools",)].count("arm64") == 0
     assert [wheel.filename for wheel in foreign.wheels] == [
         "fast-3.0-cp313-cp313-manylinux_2_28_aarch64.whl",
         "pages-1.2-py3-none-any.whl",
