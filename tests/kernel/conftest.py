@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,10 +21,8 @@ from builder.verbs.build import provide_component
 from builder.verbs.fetch import bring
 from tests.conftest import CLASSROOM, REPOSITORY
 
-# What kernels call an architecture, what its compilers' names begin with, and a profile whose toolchain has them.
-ARCHITECTURES: dict[Architecture, tuple[str, str, str]] = {
-    "amd64": ("x86", "x86_64-linux-gnu-", CLASSROOM),
-}
+# What kernels call the architectures.
+ARCHITECTURES: dict[Architecture, str] = {"amd64": "x86", "arm64": "arm64", "riscv64": "riscv"}
 # The sandbox keeps no working folder.
 _WITHIN = 'cd "$1" && shift && exec "$@"'
 
@@ -66,9 +64,12 @@ class KconfigTools:
 
 @dataclass(frozen=True)
 class KernelToolchain:
-    """The trees that compile kernels, and a kernel's unpacked source."""
+    """The tree that compiles the classroom's kernel, and that kernel's unpacked source.
 
-    tree: Callable[[Architecture], Toolbox]
+    For other architectures it tells what Kconfig files define; what depends on their compilers it cannot.
+    """
+
+    tree: Toolbox
     source: Path
 
     def configure(self, work: Path, asked: str, architecture: Architecture) -> tuple[str, str]:
@@ -81,7 +82,7 @@ class KernelToolchain:
         templates = REPOSITORY.root / "builder/templates/kernel-config"
         for name in ("configure", "why.c"):
             (work / name).write_bytes((templates / name).read_bytes())
-        arch, compiler, _ = ARCHITECTURES[architecture]
+        arch = ARCHITECTURES[architecture]
         (work / "build").mkdir()
         command: list[str | Path] = [
             "sh",
@@ -91,33 +92,26 @@ class KernelToolchain:
             work / "fragments",
             work / "why.c",
         ]
-        words = inside(self.tree(architecture), work, command, [self.source], ARCH=arch, CROSS_COMPILE=compiler)
+        words = inside(self.tree, work, command, [self.source], ARCH=arch, CROSS_COMPILE="")
         Runner().run(words)
         return (work / "build/.config").read_text(), (work / "build/answers.jsonl").read_text()
 
 
 @pytest.fixture(scope="session")
-def toolchain(cache: Cache, toolbox: Toolbox) -> Callable[[Architecture], Toolbox]:
-    """The toolchain tree for kernels of an architecture, built when it is not kept yet."""
-
-    def provide(architecture: Architecture) -> Toolbox:
-        profile = ARCHITECTURES[architecture][2]
-        folder = provide_component(Workbench(REPOSITORY, cache), profile, "toolchain", architecture)
-        return Toolbox(folder / "toolchain", toolbox.mkosi)
-
-    return provide
+def toolchain(cache: Cache, toolbox: Toolbox) -> Toolbox:
+    """The toolchain tree of the classroom's kernel, built when it is not kept yet."""
+    folder = provide_component(Workbench(REPOSITORY, cache), CLASSROOM, "toolchain")
+    return Toolbox(folder / "toolchain", toolbox.mkosi)
 
 
 @pytest.fixture(scope="session")
-def kconfig_tools(cache: Cache, toolchain: Callable[[Architecture], Toolbox]) -> KconfigTools:
+def kconfig_tools(cache: Cache, toolchain: Toolbox) -> KconfigTools:
     folder = provide_component(Workbench(REPOSITORY, cache), CLASSROOM, "kernel-config") / "kernel-config/kconfig"
-    return KconfigTools(folder, toolchain("amd64"))
+    return KconfigTools(folder, toolchain)
 
 
 @pytest.fixture(scope="session")
-def kernel_toolchain(
-    cache: Cache, toolchain: Callable[[Architecture], Toolbox], tmp_path_factory: pytest.TempPathFactory
-) -> KernelToolchain:
+def kernel_toolchain(cache: Cache, toolchain: Toolbox, tmp_path_factory: pytest.TempPathFactory) -> KernelToolchain:
     lock = read_lock(REPOSITORY.lock(CLASSROOM, "amd64"))
     (deb,) = lock.used_by("source")
     bring(Workbench(REPOSITORY, cache), load_buildable(REPOSITORY, CLASSROOM), lock, [deb])
