@@ -108,8 +108,9 @@ class Bench:
 
 def make_bench(root: Path, source: Project, machine: Cache, own: Iterable[str]) -> Bench:
     """A bench below ``root``: a copy of ``source``, and a cache that leads to this machine's for all but ``own``."""
-    for name in ("profiles", "overlays"):
-        shutil.copytree(source.root / name, root / "project" / name, symlinks=True)
+    for name in ("profiles", "overlays", "kernel-configs"):
+        if (source.root / name).is_dir():
+            shutil.copytree(source.root / name, root / "project" / name, symlinks=True)
     cache = Cache(root / "cache")
     cache.components.mkdir(parents=True)
     cache.store.symlink_to(machine.store)

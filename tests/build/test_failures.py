@@ -60,7 +60,7 @@ def test_mkosi_fails(bench: MakeBench, built: Built, monkeypatch: pytest.MonkeyP
     earlier.parent.mkdir(parents=True)
     earlier.write_text("whole")
     with monkeypatch.context() as patch:
-        patch.setattr("builder.verbs.build.component_tree", broken)
+        patch.setattr("builder.verbs.assembly.component_tree", broken)
         problem = problem_of(made)
     assert problem.what == "mkosi failed to build image"
     assert problem.where == str(made.log)

@@ -95,7 +95,7 @@ def test_packages_cannot_be_written_to(bench: MakeBench, monkeypatch: pytest.Mon
         tree["image.finalize"] = RenderedFile(b'#!/bin/sh\n! touch "$SRCDIR/packages/dists"\n', 0o755)
         return tree
 
-    monkeypatch.setattr("builder.verbs.build.component_tree", trying)
+    monkeypatch.setattr("builder.verbs.assembly.component_tree", trying)
     made = bench()
     build(made.workbench, "small")
     assert "Read-only file system" in (made.image / "build.log").read_text()

@@ -10,7 +10,7 @@ import pytest
 from builder.foundation.digest import digest_tree
 from builder.foundation.place import Cache, Project
 from builder.foundation.toolbox import Toolbox
-from builder.verbs import build as verb
+from builder.verbs.build import provide_component
 from tests.build.bench import REPOSITORY, Bench, described, make_bench
 from tests.conftest import CLASSROOM
 
@@ -35,9 +35,6 @@ def test_python_environment(toolbox: Toolbox, cache: Cache, tmp_path: Path, monk
 def python_of_the_classroom(root: Path, machine: Cache) -> Path:
     made = make_bench(root, Project(REPOSITORY), machine, own=("python",))
     made = Bench(made.project, made.cache, profile=CLASSROOM)
-    with verb._under_way(made.workbench, made.recipe, made.lock) as work:
-        box = work.toolbox()
-        work._fetch(work._files("python"))
-        folder = work._provide("python", lambda folder: work._part("python", folder, box))
+    folder = provide_component(made.workbench, CLASSROOM, "python")
     assert not made.leftovers()
     return folder / "python"

@@ -65,7 +65,7 @@ def test_reach(bench: MakeBench, built: Built, tmp_path: Path, monkeypatch: pyte
             tree["mkosi.postinst.chroot"] = RenderedFile(chroot, 0o755)
         return tree
 
-    monkeypatch.setattr("builder.verbs.build.component_tree", telling)
+    monkeypatch.setattr("builder.verbs.assembly.component_tree", telling)
     made = bench("initrd")
     watch = Watch(tmp_path)
     before = time.time()
