@@ -136,8 +136,7 @@ def test_gate_stops_the_build_and_names_every_setting(project: Project, cache: C
     fragment = project.root / "kernel-configs/low-latency.config"
     header = "# Purpose: a test\n# Cost: none\n# Source: nowhere\n"
     fragment.write_text(
-        f"{header}CONFIG_HOTPLUG_PCI=n\nCONFIG_HOTPLUG_PCI_PCIE=y\n"
-        "CONFIG_SCHED_CLAS_EXT=y\nCONFIG_NO_SUCH_THING=y # preferred\n"
+        f"{header}CONFIG_INFINIBAND_IPOIB=m\nCONFIG_SCHED_CLAS_EXT=y\nCONFIG_NO_SUCH_THING=y # preferred\n"
     )
     profile = project.profiles / f"{CLASSROOM}.yaml"
     profile.write_text(profile.read_text().replace("fragments: [base, ", "fragments: [low-latency, base, "))
@@ -145,6 +144,7 @@ def test_gate_stops_the_build_and_names_every_setting(project: Project, cache: C
     with pytest.raises(InputError) as caught:
         provide_component(Workbench(project, cache), CLASSROOM, "kernel-config")
     told = {problem.where: problem for problem in caught.value.problems}
-    assert sorted(told) == [f"{fragment}:5", f"{fragment}:6"]
-    assert "CONFIG_HOTPLUG_PCI_PCIE" in told[f"{fragment}:5"].what
-    assert "wanted y, got n" in told[f"{fragment}:5"].why
+    assert sorted(told) == [f"{fragment}:4", f"{fragment}:5"]
+    assert "CONFIG_INFINIBAND_IPOIB" in told[f"{fragment}:4"].what
+    assert "wanted m, got n; it depends on CONFIG_INFINIBAND=n" in told[f"{fragment}:4"].why
+    assert "SCHED_CLASS_EXT" in told[f"{fragment}:5"].remedy
