@@ -18,7 +18,7 @@ from builder.foundation.place import Cache
 from builder.foundation.toolbox import Toolbox
 from builder.foundation.workbench import Workbench
 from builder.steps.profiles import load_buildable
-from builder.steps.render import PYTHON_PREFIX, Tree, rendered_tree, write_tree
+from builder.steps.render import KERNEL_PARTS, PYTHON_PREFIX, Tree, rendered_tree, write_tree
 from builder.verbs.lock import lock
 from builder.verbs.render import render
 from tests.build.bench import described
@@ -81,7 +81,8 @@ def test_golden(tree: Tree) -> None:
 
 def test_scripts_can_be_run(tree: Tree) -> None:
     modes = {name: file.mode for name, file in tree.items() if name.endswith(".finalize")}
-    names = ("image.finalize", "inventory.finalize", "mkosi.images/python/python.finalize")
+    kernel = [f"kernel/mkosi.images/{name}/{name}.finalize" for name in KERNEL_PARTS]
+    names = ("image.finalize", "inventory.finalize", "mkosi.images/python/python.finalize", *kernel)
     assert modes == dict.fromkeys(names, 0o755)
 
 
@@ -91,6 +92,8 @@ def test_plain_mkosi_accepts_it(tree: Tree, toolbox: Toolbox, tmp_path: Path) ->
     # Where `mkosi -C tools` would have put it.
     (folder / "tools" / "mkosi.output").mkdir()
     (folder / "tools" / "mkosi.output" / "tools").symlink_to(toolbox.tree)
+    # And `mkosi -C kernel`.
+    (folder / "kernel/mkosi.output/modules/image").mkdir(parents=True)
     images = {item["Image"]: item for item in summary(folder, toolbox)}
     assert list(images) == ["base", "initrd", "python", "main"]
     main, output = images["main"], str(folder / "mkosi.output")
