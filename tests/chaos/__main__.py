@@ -61,7 +61,8 @@ def small_project(root: Path, given: Path | None) -> Project:
     project = Project(root)
     if given:
         for name in ("profiles", "overlays", "kernel-configs"):
-            shutil.copytree(given / name, root / name, symlinks=True)
+            if (given / name).is_dir():
+                shutil.copytree(given / name, root / name, symlinks=True)
         return project
     project.profiles.mkdir(parents=True)
     for overlay in ("base-system", "ssh"):
