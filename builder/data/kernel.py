@@ -96,7 +96,7 @@ class KernelBuild:
     @property
     def upstream(self) -> str:
         """The kernel's own version, as in ``6.12.107``."""
-        return self.source.version.partition(":")[2].partition("-")[0] or self.source.version.partition("-")[0]
+        return self.source.version.rpartition(":")[2].partition("-")[0]
 
     @property
     def release(self) -> str:

@@ -153,10 +153,11 @@ def _distribution(
 
 
 def _component(name: str, recipe: Recipe, lock: Lock, subimages: object) -> Tree:
+    build = kernel_build(recipe, lock)
     variables: dict[str, Any] = {
         "name": recipe.name,
         "packages": component_packages(name, recipe, lock.architecture),
-        "kernel": kernel_build(recipe, lock),
+        "kernel": build,
         "local_version": LOCAL_VERSION,
         "triplet": toolchain.TRIPLETS[lock.architecture],
         "build_architecture": toolchain.BUILD_ARCHITECTURE,
@@ -175,8 +176,8 @@ def _component(name: str, recipe: Recipe, lock: Lock, subimages: object) -> Tree
         "root_size": recipe.profile.image.root_size,
     }
     tree = _template_tree(_templates() / name, variables)
-    if name in KERNEL_PARTS:
-        tree |= _kernel_files(name, kernel_build(recipe, lock), variables)
+    if build and name in KERNEL_PARTS:
+        tree |= _kernel_files(name, build, variables)
     if name == "python":
         tree["requirements.txt"] = RenderedFile(requirements(lock).encode())
     if name == "image":
@@ -185,9 +186,8 @@ def _component(name: str, recipe: Recipe, lock: Lock, subimages: object) -> Tree
     return tree
 
 
-def _kernel_files(name: str, build: KernelBuild | None, variables: Mapping[str, Any]) -> Tree:
+def _kernel_files(name: str, build: KernelBuild, variables: Mapping[str, Any]) -> Tree:
     """What the scripts of a kernel's components read."""
-    assert build  # noqa: S101 (these components are only asked for when there is one)
     tree = _template_tree(_templates() / "kernel-common", variables)
     if name == "kernel-config":
         tree["fragments.config"] = RenderedFile(build.config.encode())

@@ -61,9 +61,9 @@ def sample(tmp_path: Path) -> Sample:
 
 
 def golden_files(tree: Tree) -> dict[str, str]:
-    """The tree's own files in full, one listing of those that overlays bring."""
-    files = {name: file.content.decode() for name, file in tree.items() if not name.startswith("extra/")}
-    extra = {name: file for name, file in tree.items() if name.startswith("extra/")}
+    """The tree's own files in full, one listing of those that overlays bring and of programs, which nothing renders."""
+    extra = {name: file for name, file in tree.items() if name.startswith("extra/") or name.endswith(".c")}
+    files = {name: file.content.decode() for name, file in tree.items() if name not in extra}
     files[LISTING] = "".join(f"{name} {' '.join(file.identity())}\n" for name, file in sorted(extra.items()))
     return files
 
