@@ -1,9 +1,9 @@
 """The content-addressed store: every file under its SHA-256, never half-written.
 
 Layout below the root: ``sha256/ab/abcd…`` finished objects (mode 0444), ``partial/abcd…`` downloads under way,
-``derived/KIND/abcd…`` small texts worked out from objects. An object's time of change is when it was last used.
-Any number of processes share a store: whoever writes an object holds an exclusive lock on its partial file, the others
-wait and then find the object.
+``derived/KIND/abcd…`` small texts worked out from objects. An object never changes, not even its time of change: builds
+have it as a hard link. Its time of access is set to when it was last used. Any number of processes share a store:
+whoever writes an object holds an exclusive lock on its partial file, the others wait and then find the object.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import os
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +47,7 @@ class WrongContentError(LichenError):
 
 @dataclass(frozen=True)
 class Entry:
-    """A file of the store. ``used`` is when it was last used, or written if unfinished, seconds since 1970."""
+    """A file of the store, as ``clean`` lists it. ``used`` is when it was last written, seconds since 1970."""
 
     sha256: str
     size: int
@@ -117,7 +118,7 @@ class Store:
         if not complaint:
             # Noting the use is up to its owner; anybody may read it.
             with contextlib.suppress(OSError):
-                os.utime(path)
+                os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))
             return path
         problem = Problem("a file in the store was changed", str(path), f"{complaint}; it was removed", FETCH_AGAIN)
         raise MissingObjectError(problem, changed=True)

@@ -2,9 +2,9 @@
 
 Finished images (``out/``) are results, not cache: they are never touched.
 
-Last use: a file of the store when it was fetched or last taken into a build, a component when it was built or last
-taken into one (their times of change are set then), anything else when something below it last changed. Times of access
-are not asked: a backup that reads the cache uses nothing.
+Last use: a file of the store when it was fetched or last taken into a build (its time of access is set then; somebody
+else who reads it only keeps it longer), a component when it was built or last taken into one (its folder's time of
+change is set then), anything else when something below it last changed.
 """
 
 from __future__ import annotations
@@ -173,13 +173,20 @@ def _holdings(cache: Cache, needs: _Needs) -> Iterator[Holding]:
     for folder in sorted(path for path in cache.root.glob("*") if path.is_dir() and not path.is_symlink()):
         if folder == cache.store:
             for path in sorted(path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()):
-                digest = _SHA256.search(path.name)
-                yield _holding("store", path, bool(digest and digest[0] in needs.files))
+                yield _object_holding(path, needs)
         elif folder == cache.components:
             yield from _component_holdings(folder, needs)
         else:
             for path in sorted(folder.glob("*")):
                 yield _holding(folder.name, path, folder == machines_folder(cache) and path.name in running)
+
+
+def _object_holding(path: Path, needs: _Needs) -> Holding:
+    digest = _SHA256.search(path.name)
+    found = _holding("store", path, bool(digest and digest[0] in needs.files))
+    with contextlib.suppress(OSError):
+        found = replace(found, used=max(found.used, path.lstat().st_atime))
+    return found
 
 
 def _component_holdings(folder: Path, needs: _Needs) -> Iterator[Holding]:
