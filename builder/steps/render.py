@@ -114,8 +114,11 @@ def _kernel_trees(recipe: Recipe, lock: Lock) -> Tree:
     tree = {f"toolchain/{path}": file for path, file in component_tree("toolchain", recipe, lock).items()}
     place = "%D/../toolchain/mkosi.output/toolchain"
     tree["kernel/mkosi.conf"] = _distribution(recipe, lock, tools_tree=place, native=True, dateless=True)
-    for name in KERNEL_PARTS:
-        made = _moved(_component(name, recipe, lock, ()), "mkosi.conf", f"mkosi.images/{name}/mkosi.conf")
+    tree["kernel/mkosi.conf.d/all.conf"] = RenderedFile(b"[Config]\nDependencies=modules\n\n[Output]\nFormat=none\n")
+    for number, name in enumerate(KERNEL_PARTS):
+        made = _moved(
+            _component(name, recipe, lock, KERNEL_PARTS[:number]), "mkosi.conf", f"mkosi.images/{name}/mkosi.conf"
+        )
         # Scripts are found beside their configuration; what they read, in the top folder.
         made = _moved(made, f"{name}.finalize", f"mkosi.images/{name}/{name}.finalize")
         tree |= {f"kernel/{path}": file for path, file in made.items()}

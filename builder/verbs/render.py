@@ -34,7 +34,8 @@ def render(
 
     Args:
         packages: fetch and export the locked packages, wheels and models too, so that plain mkosi can build:
-            ``mkosi -C tools`` first, then ``mkosi`` in the top folder. Without it models are only listed in
+            ``mkosi -C tools`` first, for a kernel of the project's own ``mkosi -C toolchain`` and ``mkosi -C kernel``,
+            then ``mkosi`` in the top folder. Without it models are only listed in
             ``models.sha256``.
 
     Raises:
@@ -75,8 +76,11 @@ def _export(workbench: Workbench, suite: str, lock: Lock, folder: Path) -> None:
     """The packages and wheels that plain mkosi needs."""
     store = Store(workbench.cache.store)
     image = [deb for deb in lock.debs if {"image", "initrd"} & set(deb.uses)]
-    for debs, place in ((image, folder / "packages"), (lock.used_by("tools"), folder / "tools" / "packages")):
-        export_repository(store, debs, place, suite, workbench.runner)
+    places = {folder: image, folder / "tools": lock.used_by("tools")}
+    if lock.used_by("source"):
+        places |= {folder / "toolchain": lock.used_by("toolchain"), folder / "kernel": ()}
+    for place, debs in places.items():
+        export_repository(store, debs, place / "packages", suite, workbench.runner)
     export_wheels(store, lock.wheels, folder / "wheels")
 
 

@@ -113,6 +113,16 @@ def test_plain_mkosi_accepts_it(tree: Tree, toolbox: Toolbox, tmp_path: Path) ->
     (tools,) = summary(folder / "tools", toolbox)
     assert (tools["Output"], tools["Format"]) == ("tools", "directory")
     assert tools["LocalMirror"] == f"file://{folder}/tools/packages"
+    (toolchain,) = summary(folder / "toolchain", toolbox)
+    assert (toolchain["Output"], toolchain["Format"]) == ("toolchain", "directory")
+    (folder / "toolchain/mkosi.output/toolchain").mkdir(parents=True)
+    kernel = {item["Image"]: item for item in summary(folder / "kernel", toolbox)}
+    assert list(kernel) == [*KERNEL_PARTS, "main"]
+    assert [item["Dependencies"] for item in kernel.values()][-1] == ["modules"]
+    assert kernel["main"]["Format"] == "none"
+    for item in kernel.values():
+        assert item["LocalMirror"] == f"file://{folder}/kernel/packages"
+        assert item["OutputDirectory"] == str(folder / "kernel/mkosi.output")
     assert PYTHON_PREFIX in tree["mkosi.images/python/python.finalize"].content.decode()
 
 
