@@ -289,8 +289,8 @@ def test_damage_keeps_the_earlier_report(folder: Path) -> None:
 def test_command_writes_the_report_of_the_built_image(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     root = tmp_path / "project"
     root.mkdir()
-    (root / "profiles").symlink_to(REPOSITORY.profiles)
-    (root / "overlays").symlink_to(REPOSITORY.overlays)
+    for part in ("profiles", "overlays", "kernel-configs"):
+        (root / part).symlink_to(REPOSITORY.root / part)
     lock = read_lock(REPOSITORY.lock(CLASSROOM, "amd64"))
     *_, component = image_components(load_buildable(REPOSITORY, CLASSROOM), lock)
     options = ("--project", str(root), "--cache", str(tmp_path / "cache"))
