@@ -52,7 +52,7 @@ _PLACES = {
 # Bytes that a kernel's components may take in the workspace: source unpacked, and objects with debug information.
 _WORKSPACES = {"kernel-config": 3 << 30, "kernel": 14 << 30, "modules": 3 << 30}
 # Components in which programs of the image's architecture run; all else is made by the building machine's own.
-_OF_THE_TARGET = ("base", "initrd", "python", "image")
+OF_THE_TARGET = ("base", "initrd", "python", "image")
 # Components whose making keeps every processor busy.
 _PARALLEL = ("kernel", "modules")
 
@@ -200,7 +200,7 @@ class Assembly:
         parts = [part for part in self._component(name).needs if part in _PLACES]
         needed = self._needed(name)
         bench = self.workbench
-        emulated = self.emulated if name in _OF_THE_TARGET else None
+        emulated = self.emulated if name in OF_THE_TARGET else None
         assembler = Assembler(bench.runner, bench.progress, mkosi, self.scratch, self.circumstances, emulated)
         binds = {place: self._path(part) / made for part, (made, place) in _PLACES.items() if part in parts}
         kept = None

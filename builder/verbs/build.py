@@ -23,7 +23,7 @@ from builder.foundation.workbench import Workbench
 from builder.steps.components import ComponentCache
 from builder.steps.emulation import require_emulation
 from builder.steps.profiles import load_buildable
-from builder.verbs.assembly import MKOSI_PACKAGE, Assembly
+from builder.verbs.assembly import MKOSI_PACKAGE, OF_THE_TARGET, Assembly
 from builder.verbs.lock import current_lock
 from builder.verbs.plan import plan_image
 from builder.verbs.report import refresh_report
@@ -130,7 +130,8 @@ def provide_component(workbench: Workbench, name: str, part: str, architecture: 
         LichenError: as :func:`build`.
     """
     recipe, lock = _recipe_and_lock(workbench, name, architecture)
-    emulated = require_emulation(workbench.runner, lock.architecture).ours
+    # A kernel for another architecture is cross-compiled: no program of that architecture runs.
+    emulated = require_emulation(workbench.runner, lock.architecture).ours if part in OF_THE_TARGET else None
     with _under_way(workbench, recipe, lock, emulated=emulated) as work:
         return work.provide(part)
 

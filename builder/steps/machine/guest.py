@@ -156,7 +156,7 @@ class Machine:
             self.check()
             if time.monotonic() > deadline:
                 refusal = "it greets on SSH but lets nobody in" if self.shell.listens() else "it never answered on SSH"
-                remedy = "slow host? try a longer time-out (--timeout); else see the console"
+                remedy = "a busy host? end other work and try again; else see the console"
                 raise self.error(Diagnosis(f"the guest did not boot within {timeout:.0f} s: {refusal}", remedy))
             time.sleep(1)
         self._block.enter_context(self.shell.shared())
