@@ -42,7 +42,7 @@ overlays: [base-system, ssh]
 def pytest_addoption(parser: pytest.Parser) -> None:
     told = "write the golden files anew instead of only comparing (ci/golden does it)"
     parser.addoption("--refresh-golden", action="store_true", help=told)
-    told = "build, boot and test the images of other architectures too; that takes most of an hour"
+    told = "build, boot and test images beside the classroom too, of other architectures among them; takes hours"
     parser.addoption("--all", action="store_true", help=told)
 
 
@@ -53,9 +53,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if not config.getoption("--all"):
-        reason = pytest.mark.skip(reason="an image of another architecture, emulated: run `ci/test --all`")
+        reason = pytest.mark.skip(reason="builds and boots one more image: run `ci/test --all`")
         for item in items:
-            if item.get_closest_marker("foreign"):
+            if item.get_closest_marker("long"):
                 item.add_marker(reason)
 
 

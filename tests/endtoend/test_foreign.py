@@ -20,7 +20,7 @@ FOREIGN = [
 ]
 
 
-@pytest.mark.foreign
+@pytest.mark.long
 @pytest.mark.parametrize(("name", "architecture"), FOREIGN)
 def test_foreign_image_passes_its_tests(workbench: Workbench, name: str, architecture: str) -> None:
     image = build(workbench, name, architecture)
