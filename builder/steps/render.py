@@ -40,8 +40,8 @@ _EPOCH_OF_PARTS = 946684800  # 2000-01-01, seconds; what the kernel itself bears
 # What make is asked for; the first is the file that boots, which a UKI wants as an EFI program of its own.
 _TARGETS: dict[Architecture, str] = {
     "amd64": "bzImage modules",
-    "arm64": "Image modules dtbs",
-    "riscv64": "Image modules dtbs",
+    "arm64": "vmlinuz.efi modules dtbs",
+    "riscv64": "vmlinuz.efi modules dtbs",
 }
 MODELS = "models.sha256"  # lists the models of a rendered tree, as sha256sum(1) reads it
 MKOSI_ARCHITECTURES: dict[Architecture, str] = {"amd64": "x86-64", "arm64": "arm64", "riscv64": "riscv64"}
