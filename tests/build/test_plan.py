@@ -10,11 +10,11 @@ import pytest
 from builder.data.history import Target
 from builder.data.lock import Deb, Lock, Use, Wheel
 from builder.data.manifest import Artefact, Manifest
+from builder.data.model import size_in_bytes
 from builder.data.plan import MovedInput, Plan
 from builder.data.variation import USUAL, Circumstances
 from builder.foundation.digest import digest_bytes
-from builder.foundation.schedule import Limits
-from builder.foundation.toolbox import Toolbox
+from builder.foundation.schedule import Limits, Task
 from builder.steps.components import ComponentCache
 from builder.steps.profiles import load_buildable
 from builder.verbs.assembly import Assembly
@@ -273,10 +273,29 @@ def test_what_parts_take_of_the_machine(
 ) -> None:
     recipe, plan, bench = load_buildable(sample.project, "small"), planned(sample), sample.workbench()
     work = Assembly(bench, recipe, LOCK, plan, sample.root, sample.root / "log", circumstances)
-    tools = Toolbox(sample.root, sample.root)
-    task = work._task("base", ("base", "initrd"), tools, limits)
-    assert (task.processors, task.memory, task.needs) == (1, memory, ())
-    assert work._task("base", ("tools", "base"), tools, limits).needs == ("tools",)
+    task = work.task("base", ("tools",), limits)
+    assert (task.processors, taken(task), task.needs) == (1, memory, ("tools",))
+
+
+def test_unpacking_mkosi_takes_no_memory(sample: Sample) -> None:
+    recipe, plan, bench = load_buildable(sample.project, "small"), planned(sample), sample.workbench()
+    work = Assembly(bench, recipe, LOCK, plan, sample.root, sample.root / "log")
+    assert taken(work.task("mkosi", (), Limits(2, 8 << 30))) == 0
+
+
+def test_memory_for_the_image_is_known_when_its_parts_are_there(sample: Sample) -> None:
+    recipe, plan, bench = load_buildable(sample.project, "small"), planned(sample), sample.workbench()
+    work = Assembly(bench, recipe, LOCK, plan, sample.root, sample.root / "log")
+    task = work.task("image", (), Limits(2, 64 << 30))
+    for name in ("base", "initrd", "python"):
+        work.kept.provide(plan.component(name), work.target, lambda folder: None)
+    # A GiB, twice what three empty folders take, and the root file system of the profile.
+    assert taken(task) == (1 << 30) + 2 * 3 * 4096 + size_in_bytes(recipe.profile.image.root_size)
+
+
+def taken(task: Task) -> int:
+    assert callable(task.memory)
+    return task.memory()
 
 
 def finished(sample: Sample) -> Path:
