@@ -302,13 +302,18 @@ def finished(sample: Sample) -> Path:
     """An image folder as a build leaves it."""
     folder = sample.project.image("small", "amd64", LOCK.digest)
     folder.mkdir(parents=True)
+    fill(folder, LOCK, keys(sample)["image"])
+    return folder
+
+
+def fill(folder: Path, lock: Lock, image: str) -> None:
+    """What a build leaves, as far as it is looked at again; ``image`` is the component's key."""
     (folder / "image.raw").write_text("disk")
-    image = keys(sample)["image"]
     manifest = Manifest(
-        profile="small",
-        architecture="amd64",
-        hostname="small",
-        lock=LOCK.digest,
+        profile=lock.profile,
+        architecture=lock.architecture,
+        hostname=lock.profile,
+        lock=lock.digest,
         image=image,
         source_date_epoch=1,
         overlays=(),
@@ -324,7 +329,6 @@ def finished(sample: Sample) -> Path:
     (folder / "manifest.json").write_text(manifest.text())
     sums = {"image.raw": digest_bytes(b"disk"), "manifest.json": digest_bytes(manifest.text().encode())}
     (folder / "SHA256SUMS").write_text("".join(f"{digest}  {name}\n" for name, digest in sums.items()))
-    return folder
 
 
 def cached(sample: Sample) -> bool:

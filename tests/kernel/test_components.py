@@ -14,6 +14,7 @@ from builder.steps.profiles import load_buildable
 from builder.steps.render import kernel_build, rendered_tree
 from builder.verbs.assembly import Assembly
 from builder.verbs.plan import image_components, plan_image
+from builder.verbs.together import shared_out
 from tests.build.test_plan import LOCK, deb
 from tests.profiles.sample import Sample
 
@@ -124,6 +125,19 @@ def test_what_is_kept_needs_no_compiler(sample: Sample) -> None:
     work.kept.provide(plan.component("modules"), work.target, lambda folder: None)
     assert work.missing("image") == ["mkosi", "tools", "base", "initrd", "python", "image"]
     assert work.missing("modules") == []
+
+
+def test_kernel_of_another_build_needs_no_compiler_of_ones_own(sample: Sample) -> None:
+    """A newer mkosi makes another toolchain's tree, and the same kernel."""
+    recipe, bench = load_buildable(sample.project, "small"), sample.workbench()
+    locks = (OWN, replaced("mkosi"))
+    one, other = (
+        Assembly(bench, recipe, lock, plan_image(bench, recipe, lock), sample.root, sample.root) for lock in locks
+    )
+    jobs = shared_out([one, other], "modules").values()
+    assert [job.part for job in jobs] == ["mkosi", "tools", "toolchain", "kernel-config", "kernel", "modules"]
+    assert {job.part for job in jobs if other in job.others} == KERNEL
+    assert all(job.work is one for job in jobs)
 
 
 def test_kernel_takes_all_processors(sample: Sample) -> None:
