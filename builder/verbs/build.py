@@ -33,7 +33,12 @@ from builder.verbs.together import make
 
 @dataclass(frozen=True)
 class BuiltImage:
-    """A finished image. ``rebuilt`` is False when it was there already; ``seconds`` holds the steps' durations."""
+    """A finished image.
+
+    Attributes:
+        rebuilt: False when it was there already.
+        seconds: how long its steps took; parts that were made for another image of the same run are not among them.
+    """
 
     folder: Path
     manifest: Manifest
@@ -162,12 +167,15 @@ def _require_machine(workbench: Workbench, locks: Sequence[Lock]) -> dict[Archit
     for lock in locks:
         try:
             _require_clock(workbench, lock)
-            if lock.architecture not in emulated:
-                emulated[lock.architecture] = require_emulation(workbench.runner, lock.architecture).ours
+        except LichenError as error:
+            problems += error.problems
+    for architecture in sorted({lock.architecture for lock in locks}):
+        try:
+            emulated[architecture] = require_emulation(workbench.runner, architecture).ours
         except LichenError as error:
             problems += error.problems
     if problems:
-        raise LichenError(list(dict.fromkeys(problems)))
+        raise LichenError(problems)
     return emulated
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -14,9 +15,11 @@ from builder.data.history import Target
 from builder.data.lock import Lock
 from builder.foundation.errors import EXIT_BAD_INPUT, EXIT_FAILED, InputError, LichenError, Problem
 from builder.foundation.making import alone, made_anew
+from builder.foundation.process import Runner
 from builder.foundation.store import Store
 from builder.foundation.workbench import Workbench
 from builder.steps.components import ComponentCache
+from builder.steps.emulation import Emulation, find_emulation
 from builder.steps.profiles import load_buildable
 from builder.verbs.assembly import Assembly
 from builder.verbs.build import build, build_all
@@ -281,12 +284,20 @@ def test_folders_are_locked_in_one_order(sample: Sample, hands: Hands) -> None:
     assert left(sample) == {"small", "second"}
 
 
-def test_profile_with_two_architectures(sample: Sample, hands: Hands, monkeypatch: pytest.MonkeyPatch) -> None:
+def architecture_added(sample: Sample) -> None:
+    """Both profiles are for arm64 too, and locked for it."""
     sample.swap("profiles/base.yaml", "architectures: [amd64]", "architectures: [amd64, arm64]")
-    for name in ("small", "second"):
+    for name, _ in BOTH:
         lock = locked(sample, name)
         other = {"architecture": "arm64", "resolution": _resolution(load_buildable(sample.project, name), "arm64")}
         sample.write(f"profiles/locks/{name}.arm64.json", lock.model_copy(update=other).text())
+
+
+def test_profile_with_two_architectures(sample: Sample, hands: Hands, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Nothing of it is run.
+    emulation = Emulation("arm64", "native", "stood in for")
+    monkeypatch.setattr("builder.verbs.build.require_emulation", lambda runner, architecture: emulation)
+    architecture_added(sample)
     told = Notes()
     results = build_all(replace(sample.workbench(), progress=told))
     assert [(image.manifest.profile, image.manifest.architecture) for image in results] == [
@@ -333,6 +344,22 @@ def test_clock_behind_several_locks(sample: Sample, hands: Hands) -> None:
         build_all(late, BOTH)
     assert {problem.what for problem in caught.value.problems} == {"this machine's clock is behind the lock"}
     assert {Path(problem.where).name for problem in caught.value.problems} == {"small.amd64.json", "second.amd64.json"}
+    assert hands.begun == []
+
+
+def test_everything_that_the_machine_lacks_is_told(sample: Sample, hands: Hands, refusing: Runner) -> None:
+    """The clock, and a kernel that cannot run programs of another architecture; once for both images of it."""
+    architecture_added(sample)
+    late = replace(sample.workbench(), runner=refusing, clock=lambda: datetime(2000, 1, 1, tzinfo=UTC))
+    if find_emulation(refusing, "arm64").way == "host":
+        pytest.skip("this host has a handler of its own for arm64")
+    with pytest.raises(LichenError) as caught:
+        build_all(late)
+    found = Counter(problem.what for problem in caught.value.problems)
+    assert found == {
+        "this machine's clock is behind the lock": 4,
+        "programs for arm64 do not run on this machine": 1,
+    }
     assert hands.begun == []
 
 
