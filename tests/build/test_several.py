@@ -230,10 +230,11 @@ def test_one_fails_and_the_other_is_complete(sample: Sample, hands: Hands) -> No
 def test_one_fails_and_the_other_is_stopped(sample: Sample, hands: Hands) -> None:
     """It leaves no log: nothing is wrong with it."""
     begun = threading.Event()
+    told: list[bool] = []
 
     def work_on(work: Assembly) -> None:
         begun.set()
-        assert work.stopped.wait(60)
+        told.append(work.stopped.wait(60))
         work._proceed()
 
     def fail(work: Assembly) -> None:
@@ -243,6 +244,7 @@ def test_one_fails_and_the_other_is_stopped(sample: Sample, hands: Hands) -> Non
     hands.images = {"small": fail, "second": work_on}
     with pytest.raises(InputError, match="small: the key does not fit"):
         build_all(sample.workbench(), BOTH)
+    assert told == [True]
     assert left(sample) == {"small.log"}
 
 
