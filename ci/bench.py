@@ -11,6 +11,9 @@ Every round measures, from a filled store, with nothing else kept:
 With ``--kernel`` once, before the rounds: the kernel compiled with nothing kept, compiled again after one symbol
 changed (objects kept by ccache), and found kept; beside plain mkosi, which compiles it in its own tree.
 
+With ``--all`` once, before the rounds: the image of every profile, built alone with nothing kept but its kernel's
+packages, one after the other; and all of them so in one run of ``lichen build --all``.
+
 The project is copied: a run changes neither the checkout, its images, nor the machine's cache but for the store.
 """
 
@@ -29,14 +32,16 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from builder.foundation.place import Cache, default_cache
+from builder.foundation.place import Cache, Project, default_cache
+from builder.steps.profiles import every_image, load_recipe
 
 PROFILE = "classroom-jupyterhub"
 KERNEL = "modules"  # the last of the kernel's components
 FRAGMENT = Path("kernel-configs/observability.config")
 EDITED = Path("overlays/base-system/tree/etc/locale.conf")
 LICHEN = [sys.executable, "-m", "builder.cli.main"]
-AIMS = {"cold / plain": 0.5, "edit / plain": 0.15}
+TOGETHER = "all / sum of singles"
+AIMS = {"cold / plain": 0.5, "edit / plain": 0.15, TOGETHER: 0.5}
 
 
 def timed(command: Sequence[str | Path], folder: Path, env: dict[str, str], log: Path) -> float:
@@ -57,7 +62,7 @@ class Round(dict[str, float]):
     def __setitem__(self, what: str, seconds: float) -> None:
         """Keep and print a measurement."""
         super().__setitem__(what, seconds)
-        print(f"{what:12} {seconds:8.1f} s", flush=True)
+        print(f"{what:34} {seconds:8.1f} s", flush=True)
 
 
 def compiled(project: Path, work: Path, store: Path) -> dict[str, float]:
@@ -65,7 +70,7 @@ def compiled(project: Path, work: Path, store: Path) -> dict[str, float]:
     log, cache = work / "bench.log", work / "cache-kernel"
     cache.mkdir()
     (cache / "store").symlink_to(store)
-    env = {**os.environ, "LICHEN_CACHE": str(cache), "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+    env = environment(cache)
     lichen = [*LICHEN, "--project", str(project)]
     seconds = Round()
     timed([*lichen, "kernel", "config", PROFILE], project, env, log)  # tools and toolchain
@@ -88,14 +93,49 @@ def compiled(project: Path, work: Path, store: Path) -> dict[str, float]:
     return seconds
 
 
-def one_round(project: Path, work: Path, machine: Cache, number: int) -> dict[str, float]:
-    """All measurements once, each from the same beginning."""
+def together(project: Path, work: Path, machine: Cache) -> dict[str, float]:
+    """What each image takes alone, and all of them in one run; for images of the project as it is.
+
+    Raises:
+        subprocess.CalledProcessError: a build failed, or a profile or lock is wrong.
+    """
     log = work / "bench.log"
-    cache = work / f"cache-{number}"
+    lichen = [*LICHEN, "--project", str(project)]
+    images, _ = every_image(Project(project))
+    for name, architecture in images:
+        chosen = [name, "--architecture", architecture]
+        timed([*lichen, "fetch", *chosen], project, environment(machine.root), log)
+        if load_recipe(Project(project), name).kernel:
+            timed([*lichen, "kernel", "build", *chosen], project, environment(machine.root), log)
+    singles = [["build", name, "--architecture", architecture] for name, architecture in images]
+    seconds = Round()
+    for number, words in enumerate([*singles, ["build", "--all"]]):
+        cache = fresh_cache(work / f"cache-all-{number}", machine)
+        what = "all" if words == ["build", "--all"] else f"alone {words[1]} {words[3]}"
+        seconds[what] = timed([*lichen, *words], project, environment(cache), log)
+        for folder in (cache, project / "out"):
+            shutil.rmtree(folder)
+    return seconds
+
+
+def fresh_cache(cache: Path, machine: Cache) -> Path:
+    """A cache with all downloads and kernels' packages of the machine's, and nothing else."""
     (cache / "components").mkdir(parents=True)
     (cache / "store").symlink_to(machine.store)
     (cache / "components" / KERNEL).symlink_to(machine.components / KERNEL)
-    env = {**os.environ, "LICHEN_CACHE": str(cache), "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+    return cache
+
+
+def environment(cache: Path) -> dict[str, str]:
+    """For a Lichen that has ``cache``."""
+    return {**os.environ, "LICHEN_CACHE": str(cache), "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+
+
+def one_round(project: Path, work: Path, machine: Cache, number: int) -> dict[str, float]:
+    """All measurements once, each from the same beginning."""
+    log = work / "bench.log"
+    cache = fresh_cache(work / f"cache-{number}", machine)
+    env = environment(cache)
     lichen = [*LICHEN, "--project", str(project)]
     seconds = Round()
 
@@ -131,12 +171,15 @@ def kept_kernel(project: Path, lichen: list[str], env: dict[str, str]) -> Path:
 
 def ratios(median: dict[str, float]) -> dict[str, float]:
     """What the aims speak of; plain counts with its tools tree against cold, without against an edit."""
-    plain = median["plain tools"] + median["plain image"]
-    return {
-        "cold / plain": median["cold"] / plain,
-        "edit / plain": median["edit"] / median["plain edit"],
-        "unchanged / plain": median["unchanged"] / median["plain edit"],
-    }
+    found = {}
+    if "cold" in median:
+        plain = median["plain tools"] + median["plain image"]
+        found["cold / plain"] = median["cold"] / plain
+        found["edit / plain"] = median["edit"] / median["plain edit"]
+        found["unchanged / plain"] = median["unchanged"] / median["plain edit"]
+    if "all" in median:
+        found[TOGETHER] = median["all"] / sum(took for what, took in median.items() if what.startswith("alone "))
+    return found
 
 
 def main() -> None:
@@ -144,6 +187,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--kernel", action="store_true", help="measure what the kernel takes, too")
+    parser.add_argument("--all", action="store_true", help="measure all profiles in one run, too")
     parser.add_argument("--output", type=Path, default=Path("bench.json"))
     arguments = parser.parse_args()
     root = Path(__file__).resolve().parents[1]
@@ -158,6 +202,8 @@ def main() -> None:
         machine.store.mkdir(parents=True, exist_ok=True)
         if arguments.kernel:
             measured.update({what: [seconds] for what, seconds in compiled(project, work, machine.store).items()})
+        if arguments.all:
+            measured.update({what: [took] for what, took in together(project, work, machine).items()})
         kept_kernel(project, [*LICHEN, "--project", str(project)], dict(os.environ))
         for number in range(arguments.rounds):
             for what, seconds in one_round(project, work, machine, number).items():
@@ -175,7 +221,7 @@ def main() -> None:
     arguments.output.write_text(json.dumps(result, indent=2) + "\n")
     for what, ratio in ratios(median).items():
         aim = f"  aim <= {AIMS[what]}" if what in AIMS else ""
-        print(f"{what:18} {ratio:6.3f}{aim}")
+        print(f"{what:20} {ratio:6.3f}{aim}")
     print(f"written to {arguments.output}")
 
 

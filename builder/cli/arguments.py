@@ -40,6 +40,12 @@ OptionalProfileName = Annotated[
         metavar="PROFILE", help="Name of a profile, as `lichen list` shows.", autocompletion=complete_profile
     ),
 ]
+ProfileNames = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="PROFILE", help="Names of profiles, as `lichen list` shows.", autocompletion=complete_profile
+    ),
+]
 ArchitectureName = Annotated[
     str | None,
     typer.Option(

@@ -5,7 +5,6 @@ Verbs are imported when their command runs, so that ``lichen list`` does not wai
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +12,7 @@ import typer
 
 from builder import __version__
 from builder.cli import (
+    building,
     cleaning,
     diffing,
     fetching,
@@ -27,7 +27,6 @@ from builder.cli import (
 from builder.cli.arguments import ArchitectureName, ModuleKey, OptionalProfileName, ProfileName, SchemaKind
 from builder.cli.output import emit_json, say, table, tell
 from builder.cli.session import Session
-from builder.cli.text import duration
 from builder.foundation.errors import EXIT_FAILED, InputError, Problem
 
 app = typer.Typer(
@@ -203,28 +202,7 @@ def render(
         say(str(folder))
 
 
-@app.command()
-def build(context: typer.Context, profile: ProfileName, architecture: ArchitectureName = None) -> None:
-    """Build the image of a profile from its lock; fetches what the store has not yet."""
-    from builder.verbs import build as verb
-
-    run = session.of(context)
-    begin = time.monotonic()
-    with run.workbench("build") as bench:
-        built = verb.build(bench, profile, architecture)
-    if run.json:
-        found = {"folder": str(built.folder), "rebuilt": built.rebuilt, "seconds": built.seconds}
-        emit_json({**found, "image": built.manifest.image, "lock": built.manifest.lock})
-        return
-    if built.rebuilt:
-        tell(f"built in {duration(time.monotonic() - begin)}")
-    else:
-        tell("nothing changed, the image is the one built before")
-    say(str(built.folder))
-    chosen = f" --architecture {architecture}" if architecture else ""
-    tell(f"boot it with: lichen boot {profile}{chosen}")
-
-
+app.command()(building.build)
 app.command()(fetching.fetch)
 app.command()(guests.boot)
 app.command()(signing.sign)

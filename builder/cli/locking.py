@@ -9,7 +9,7 @@ from builder.cli.session import Session
 from builder.foundation.errors import InputError, Problem
 from builder.foundation.inuse import shared
 from builder.foundation.workbench import Workbench
-from builder.steps.profiles import load_recipe, profile_names
+from builder.steps.profiles import every_image
 from builder.verbs.lock import Change, LockOutcome, check_lock
 from builder.verbs.lock import lock as make_lock
 
@@ -24,19 +24,10 @@ def wanted(bench: Workbench, profile: str | None, architecture: str | None) -> W
     """
     if profile is not None:
         return [(profile, architecture)]
-    found: list[tuple[str, str | None]] = []
-    problems: list[Problem] = []
-    for name in profile_names(bench.project):
-        try:
-            loaded = load_recipe(bench.project, name).profile
-        except InputError as error:
-            problems.extend(problem for problem in error.problems if problem not in problems)
-            continue
-        if not loaded.abstract:
-            found += [(name, item) for item in loaded.architectures if architecture in (None, item)]
+    found, problems = every_image(bench.project)
     if problems:
         raise InputError(problems)
-    return found
+    return [(name, item) for name, item in found if architecture in (None, item)]
 
 
 def check_all(run: Session, bench: Workbench, locks: Wanted) -> None:

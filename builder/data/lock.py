@@ -122,6 +122,11 @@ class Lock(Frozen):
         return tuple(deb for deb in self.debs if use in deb.uses)
 
     @property
+    def initrd_only(self) -> tuple[Deb, ...]:
+        """The few packages that are in the initrd and not in the image's root."""
+        return tuple(deb for deb in self.used_by("initrd") if "image" not in deb.uses)
+
+    @property
     def files(self) -> tuple[LockedFile, ...]:
         """Every file, each once."""
         files: tuple[LockedFile, ...] = (*self.debs, *self.wheels, *self.models)

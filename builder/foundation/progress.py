@@ -40,6 +40,33 @@ class Quiet:
         """Ignored."""
 
 
+class Labelled:
+    """Progress of one of several works side by side: every step and note says whose it is."""
+
+    def __init__(self, label: str, progress: Progress) -> None:
+        self._label = label
+        self._progress = progress
+
+    def started(self, step: str) -> None:
+        """Passed on."""
+        self._progress.started(self._named(step))
+
+    def advanced(self, step: str, done: int, total: int) -> None:
+        """Passed on."""
+        self._progress.advanced(self._named(step), done, total)
+
+    def finished(self, step: str, seconds: float, failed: bool) -> None:
+        """Passed on."""
+        self._progress.finished(self._named(step), seconds, failed)
+
+    def note(self, text: str) -> None:
+        """Passed on."""
+        self._progress.note(self._named(text))
+
+    def _named(self, text: str) -> str:
+        return f"{self._label}: {text}"
+
+
 @contextlib.contextmanager
 def step(progress: Progress, name: str) -> Iterator[None]:
     """Report the block as one step with its duration, also when it fails."""

@@ -20,13 +20,16 @@ class Task:
         run: does it; called in a thread of its own.
         needs: names of the tasks that must be done before.
         processors: how many it may keep busy.
-        memory: bytes that it may take while it runs.
+        memory: bytes that it may take while it runs; asked for when all that it needs is done, for what cannot be
+            known before.
+        seconds: how long it may take, which decides about nothing but the order.
     """
 
     run: Callable[[], object]
     needs: tuple[str, ...] = ()
     processors: int = 1
-    memory: int = 0
+    memory: int | Callable[[], int] = 0
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,10 @@ class Limits:
 
 
 def run_all(tasks: Mapping[str, Task], limits: Limits, stop: Callable[[], None]) -> None:
-    """Run all tasks, each once what it needs is done; of those that could start, earlier ones first.
+    """Run all tasks, each once what it needs is done.
+
+    Of those that could start, the one goes first behind which most is still to be done (:func:`remaining`), so that
+    nobody waits for a long chain that began late; of equal ones the earlier.
 
     When one fails, or we are interrupted, no other starts, ``stop`` is called until all that run have ended, and the
     error is raised.
@@ -50,7 +56,8 @@ def run_all(tasks: Mapping[str, Task], limits: Limits, stop: Callable[[], None])
     Raises:
         ValueError: a task needs one that does not exist, or itself in the end; nothing was started.
     """
-    _require_order(tasks)
+    left = remaining(tasks)
+    tasks = {name: tasks[name] for name in sorted(tasks, key=lambda name: -left[name])}
     done: set[str] = set()
     running: dict[Future[object], str] = {}
     with ThreadPoolExecutor(max(1, len(tasks))) as pool:
@@ -87,18 +94,38 @@ def startable(
     return tuple(chosen)
 
 
+def remaining(tasks: Mapping[str, Task]) -> dict[str, float]:
+    """For each task the seconds from its start to the end of the longest chain of tasks that need it.
+
+    Raises:
+        ValueError: a task needs one that does not exist, or itself in the end.
+    """
+    behind = dict.fromkeys(tasks, 0.0)
+    left: dict[str, float] = {}
+    for name in reversed(_in_order(tasks)):
+        left[name] = tasks[name].seconds + behind[name]
+        for need in tasks[name].needs:
+            behind[need] = max(behind[need], left[name])
+    return left
+
+
 def _fit(tasks: Collection[Task], limits: Limits) -> bool:
     return (
         sum(task.processors for task in tasks) <= limits.processors
-        and sum(task.memory for task in tasks) <= limits.memory
+        and sum(_memory(task) for task in tasks) <= limits.memory
         and (limits.jobs is None or len(tasks) <= limits.jobs)
     )
 
 
-def _require_order(tasks: Mapping[str, Task]) -> None:
-    """Refuse tasks that could never start."""
-    done: set[str] = set()
-    while ready := [name for name, task in tasks.items() if name not in done and done.issuperset(task.needs)]:
-        done.update(ready)
-    if never := [name for name in tasks if name not in done]:
+def _memory(task: Task) -> int:
+    return task.memory() if callable(task.memory) else task.memory
+
+
+def _in_order(tasks: Mapping[str, Task]) -> list[str]:
+    """The names of the tasks, each behind those that it needs; refuses tasks that could never start."""
+    order: dict[str, None] = {}
+    while ready := [name for name, task in tasks.items() if name not in order and order.keys() >= set(task.needs)]:
+        order.update(dict.fromkeys(ready))
+    if never := [name for name in tasks if name not in order]:
         raise ValueError(f"these tasks need what is no task, or one another: {', '.join(never)}")
+    return list(order)

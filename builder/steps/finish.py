@@ -65,11 +65,13 @@ class Papers:
         describe: from the artefacts so far, name and text of further ones that tell about them.
         attest: from the manifest of all artefacts, the provenance.
         built: packages that were built for this image and so are in no lock.
+        proceed: asked often; raises when the image is no longer wanted.
     """
 
     describe: Callable[[Mapping[str, Artefact]], Mapping[str, str]]
     attest: Callable[[Manifest], str]
     built: tuple[Deb, ...] = ()
+    proceed: Callable[[], None] = lambda: None
 
 
 def finish_image(
@@ -93,8 +95,9 @@ def finish_image(
             for made, name in ARTEFACTS.items():
                 if not (output / made).is_file():
                     raise LichenError(Problem(f"mkosi made no {made}", str(output), "", f"see {log}"))
-                digest, size = _move(output / made, aside / name)
+                digest, size = _move(output / made, aside / name, papers.proceed)
                 artefacts[name] = Artefact(size=size, sha256=digest)
+            papers.proceed()
             for name, text in papers.describe(artefacts).items():
                 artefacts[name] = _written(aside / name, text)
             manifest = _manifest(recipe, lock, key, tools, artefacts, papers.built)
@@ -105,6 +108,7 @@ def finish_image(
             shutil.copyfile(log, aside / LOG)
             for path in aside.iterdir():
                 path.chmod(0o644)
+            papers.proceed()
     except OSError as error:
         raise disk_error(error, folder) from error
     return manifest
@@ -116,12 +120,12 @@ def _written(path: Path, text: str) -> Artefact:
     return Artefact(size=len(content), sha256=digest_bytes(content))
 
 
-def _move(source: Path, destination: Path) -> tuple[str, int]:
+def _move(source: Path, destination: Path, proceed: Callable[[], None]) -> tuple[str, int]:
     """Move a sparse file, return its SHA-256 and size in bytes; holes are hashed as zeros without being read."""
     if source.stat().st_dev == destination.parent.stat().st_dev:
         source.rename(destination)
     else:
-        _copy_sparse(source, destination)
+        _copy_sparse(source, destination, proceed)
     digest = hashlib.sha256()
     zeros = bytes(CHUNK)
     size = destination.stat().st_size
@@ -129,13 +133,14 @@ def _move(source: Path, destination: Path) -> tuple[str, int]:
         for start, end, data in extents(stream.fileno(), size):
             position = start
             while position < end:
+                proceed()
                 count = min(CHUNK, end - position)
                 digest.update(os.pread(stream.fileno(), count, position) if data else zeros[:count])
                 position += count
     return digest.hexdigest(), size
 
 
-def _copy_sparse(source: Path, destination: Path) -> None:
+def _copy_sparse(source: Path, destination: Path, proceed: Callable[[], None]) -> None:
     size = source.stat().st_size
     with source.open("rb") as reader, destination.open("wb") as writer:
         writer.truncate(size)
@@ -145,6 +150,7 @@ def _copy_sparse(source: Path, destination: Path) -> None:
                 writer.seek(start)
                 remaining = end - start
                 while remaining:
+                    proceed()
                     remaining -= writer.write(os.read(reader.fileno(), min(CHUNK, remaining)))
 
 

@@ -14,7 +14,7 @@ from builder.data import toolchain
 from builder.data.kernel import OwnKernel, architectures_disagree, read_kernel
 from builder.data.layout import layout_problems, tree_problems
 from builder.data.overlay import Overlay
-from builder.data.profile import Profile
+from builder.data.profile import Architecture, Profile
 from builder.data.publickey import PublicKey, read_public_key
 from builder.data.recipe import OverlayFolder, Recipe
 from builder.data.yamlfile import Document, KeyPath, dotted, read_yaml
@@ -167,6 +167,21 @@ def load_buildable(project: Project, name: str) -> Recipe:
             Problem("the profile is abstract", where, "it is a parent only", "name a profile that extends it")
         )
     return recipe
+
+
+def every_image(project: Project) -> tuple[list[tuple[str, Architecture]], list[Problem]]:
+    """Profile and architecture of each image that the project has; and everything wrong with any of its profiles."""
+    found: list[tuple[str, Architecture]] = []
+    problems: list[Problem] = []
+    for name in profile_names(project):
+        try:
+            profile = load_recipe(project, name).profile
+        except InputError as error:
+            problems += error.problems
+        else:
+            found += [(name, item) for item in profile.architectures if not profile.abstract]
+    # What is wrong with a parent is wrong with all of its children.
+    return found, list(dict.fromkeys(problems))
 
 
 def _lineage(project: Project, name: str) -> tuple[list[Document], list[Problem]]:

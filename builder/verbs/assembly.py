@@ -1,28 +1,34 @@
-"""One build under way: components made from one another, and the image from them."""
+"""One build under way: components made from one another, and the image from them.
+
+What is made when, also of several builds side by side, is decided in :mod:`builder.verbs.together`.
+"""
 
 from __future__ import annotations
 
-import os
+import contextlib
+import functools
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from builder.data.history import Target
 from builder.data.lock import Deb, Lock, LockedFile, LockedModel, Use, Wheel
-from builder.data.manifest import Manifest
 from builder.data.model import size_in_bytes
 from builder.data.plan import Component, Plan
 from builder.data.profile import Architecture
 from builder.data.recipe import Recipe
+from builder.data.toolchain import BUILD_ARCHITECTURE
 from builder.data.variation import USUAL, Circumstances
-from builder.foundation.progress import step
-from builder.foundation.schedule import Limits, Task, run_all
+from builder.foundation.atomic import disk_error
+from builder.foundation.errors import InputError, InterruptError, LichenError, Problem
+from builder.foundation.progress import Labelled, step
+from builder.foundation.schedule import Limits, Task
 from builder.foundation.store import Store
 from builder.foundation.toolbox import Toolbox
 from builder.foundation.workbench import Workbench
-from builder.steps.assemble import Assembler, spare_memory
+from builder.steps.assemble import Assembler
 from builder.steps.components import ComponentCache
 from builder.steps.export import export_repository, export_wheels
 from builder.steps.finish import Papers, finish_image, require_installed
@@ -30,6 +36,7 @@ from builder.steps.kernels import judged, sign_modules
 from builder.steps.render import component_tree, kernel_build, write_tree
 from builder.verbs.fetch import bring
 from builder.verbs.plan import module_signer
+from builder.verbs.report import refresh_report
 
 MKOSI_PACKAGE = "usr/lib/python3/dist-packages"
 # Estimates from above of what a workspace takes. A package unpacks to about four times its size, wheels to three
@@ -55,6 +62,10 @@ _WORKSPACES = {"kernel-config": 3 << 30, "kernel": 14 << 30, "modules": 3 << 30}
 OF_THE_TARGET = ("base", "initrd", "python", "image")
 # Components whose making keeps every processor busy.
 _PARALLEL = ("kernel", "modules")
+# For parts that were never made here: bytes of a workspace that are filled in a second, and how many times longer
+# programs of another architecture take (initrds of 97 and 545 seconds).
+_PACE = 40 << 20
+_EMULATED = 5
 
 # Which of the locked packages a component is made from.
 _USES: dict[str, Use] = {
@@ -70,7 +81,13 @@ _USES: dict[str, Use] = {
 
 @dataclass
 class Assembly:
-    """One build under way."""
+    """One build under way.
+
+    Attributes:
+        label: whose build it is, told with every step and error; empty when it is the only one.
+        stopped: set when it is no longer wanted; the same for all builds of one run.
+        failed: something failed here, before anything told it to stop.
+    """
 
     workbench: Workbench
     recipe: Recipe
@@ -80,78 +97,133 @@ class Assembly:
     log: Path
     circumstances: Circumstances = USUAL
     emulated: Architecture | None = None
-    seconds: dict[str, float] = field(default_factory=dict)
+    label: str = ""
     stopped: threading.Event = field(default_factory=threading.Event)
+    seconds: dict[str, float] = field(default_factory=dict)  # written by several threads, a part of its own each
+    failed: bool = False
 
     def __post_init__(self) -> None:
+        if self.label:
+            self.workbench = replace(self.workbench, progress=Labelled(self.label, self.workbench.progress))
         self.kept = ComponentCache(self.workbench.cache.components)
         self.store = Store(self.workbench.cache.store)
         self.target = Target(profile=self.recipe.name, architecture=self.lock.architecture)
 
-    def toolbox(self) -> Toolbox:
-        """The tools tree, built if need be; fetches only what that takes."""
-        missing = [name for name in ("mkosi", "tools") if not self._has(name)]
-        self._fetch([file for name in missing for file in self._files(name)])
-        mkosi = self._provide("mkosi", self._unpack_mkosi)
-        tools = self._provide("tools", lambda folder: self._mkosi("tools", folder, mkosi / MKOSI_PACKAGE, None))
-        return Toolbox(tools / "tools", mkosi / MKOSI_PACKAGE)
+    @property
+    def folder(self) -> Path:
+        """Where the image will be."""
+        return self.workbench.project.image(self.lock.profile, self.lock.architecture, self.lock.digest)
 
-    def components(self, goal: str = "image") -> None:
-        """Everything that ``goal`` is made from, independent parts beside one another."""
-        missing = self._missing(goal)
-        self._fetch([file for name in (*missing, goal) for file in self._files(name)])
-        box = self.toolbox()
-        for item in self.plan.components:
-            if item.name not in missing and self.kept.has(item):
-                self.kept.use(item, self.target)
-        limits = Limits(len(os.sched_getaffinity(0)), spare_memory(), self.circumstances.jobs)
-        names = [name for name in missing if name not in ("mkosi", "tools")]
-        run_all({name: self._task(name, names, box, limits) for name in names}, limits, self._stop)
+    @property
+    def box(self) -> Toolbox:
+        """The tools tree; it is there when the components ``mkosi`` and ``tools`` are."""
+        return Toolbox(self.path("tools") / "tools", self.path("mkosi") / MKOSI_PACKAGE)
 
-    def provide(self, name: str) -> Path:
-        """One component, with everything that it is made from."""
-        if not self._has(name):
-            self.components(name)
-            box = self.toolbox()
-            self._provide(name, lambda folder: self._part(name, folder, box))
-        return self._path(name)
+    def path(self, part: str) -> Path:
+        """Where a component is, or will be."""
+        return self.kept.path(self._component(part))
 
-    def _missing(self, goal: str) -> list[str]:
-        """What must be built before ``goal``, in build order: what is kept needs nothing any more."""
-        wanted: set[str] = set()
+    def missing(self, goal: str) -> list[str]:
+        """What must be made for ``goal``, itself included, in build order: what is kept needs nothing any more."""
+        wanted = {goal}
         for component in reversed(self.plan.components):
-            if component.name == goal or (component.name in wanted and not self._has(component.name)):
+            if component.name in wanted and not self.kept.has(component):
                 wanted.update(component.needs)
-        return [item.name for item in self.plan.components if item.name in wanted and not self._has(item.name)]
+        return [item.name for item in self.plan.components if item.name in wanted and not self.kept.has(item)]
 
-    def _task(self, name: str, names: Collection[str], box: Toolbox, limits: Limits) -> Task:
-        """The task that provides a component, when those of ``names`` that it is made from are there."""
+    def needs(self, part: str) -> tuple[str, ...]:
+        """The parts that a part is made from."""
+        return self._component(part).needs
 
-        def run() -> Path:
-            return self._provide(name, lambda folder: self._part(name, folder, box))
+    def title(self, part: str) -> str:
+        """A name for a part that no other has, but the same component of another build."""
+        return f"{self.lock.profile}.{self.lock.architecture}: image" if part == "image" else self._component(part).key
 
-        needs = tuple(need for need in self._component(name).needs if need in names)
-        needed = self._needed(name)
-        # A workspace that does not fit alone lies on disk.
-        on_disk = self.circumstances.workspace == "disk" or needed > limits.memory
-        processors = limits.processors if name in _PARALLEL else 1
-        return Task(run, needs, processors, 0 if on_disk else needed)
+    def task(self, part: str, needs: tuple[str, ...], limits: Limits) -> Task:
+        """The task that makes a part when the tasks ``needs`` are done.
 
-    def _stop(self) -> None:
-        self.stopped.set()
-        self.workbench.runner.end_all()
+        It raises what :meth:`image` and mkosi raise, with the label in front.
+        """
 
-    def image(self, folder: Path) -> Manifest:
-        """The image folder, complete or absent."""
+        def run() -> None:
+            with self.answering():
+                if part == "image":
+                    self.image()
+                else:
+                    self._provide(part)
+
+        def memory() -> int:
+            needed = self._needed(part)
+            # A workspace that does not fit alone lies on disk; unpacking mkosi takes none.
+            on_disk = self.circumstances.workspace == "disk" or needed > limits.memory
+            return 0 if on_disk or part == "mkosi" else needed
+
+        processors = limits.processors if part in _PARALLEL else 1
+        return Task(run, needs, processors, memory, self._expected(part))
+
+    def use(self, part: str) -> None:
+        """Note that this build uses a kept component."""
+        self.kept.use(self._component(part), self.target)
+
+    def use_kept(self) -> None:
+        """Note that this build uses everything of its plan that is kept."""
+        for component in self.plan.components:
+            if self.kept.has(component):
+                self.use(component.name)
+
+    def fetch(self, parts: Sequence[str]) -> None:
+        """Bring the files that these parts are made from into the store.
+
+        Raises:
+            LichenError: a file cannot be had, or the disk is full; with the label in front.
+        """
+        files = [file for part in parts for file in self._files(part)]
+        if "image" in parts:
+            files += self.lock.initrd_only  # for the papers, even when the initrd is kept
+        wanted = [file for file in files if not self.store.has(file.sha256, file.size)]
+        if not wanted:
+            return
+        begin = time.monotonic()
+        with self.answering():
+            bring(self.workbench, self.recipe, self.lock, wanted)
+        self.seconds["download"] = round(time.monotonic() - begin, 1)
+
+    @contextlib.contextmanager
+    def answering(self) -> Iterator[None]:
+        """What fails in the block is this build's failure: the error says so, and its log is worth keeping."""
+        try:
+            yield
+        except LichenError as error:
+            # One that was told to stop fails only because of another.
+            self.failed = self.failed or not self.stopped.is_set()
+            if not self.label:
+                raise
+            kind = InputError if isinstance(error, InputError) else LichenError
+            problems = [replace(problem, what=f"{self.label}: {problem.what}") for problem in error.problems]
+            raise kind(problems) from error
+
+    def image(self) -> None:
+        """The image folder, complete or absent, and its report.
+
+        Raises:
+            LichenError: mkosi failed, what is inside is not what was locked, or the disk is full.
+            InterruptError: it is no longer wanted.
+        """
+        try:
+            self._image()
+        except OSError as error:
+            raise disk_error(error, self.folder) from error
+        refresh_report(self.workbench, self.folder)
+
+    def _image(self) -> None:
         # The libraries behind it take a moment, which booting and builds that find nothing to do are spared.
         from builder.verbs.papers import Writer
 
-        box = self.toolbox()
-        trees = {name: self._path(name) / name for name in ("base", "python", "modules") if self._in_plan(name)}
+        box = self.box
+        trees = {name: self.path(name) / name for name in ("base", "python", "modules") if self._in_plan(name)}
         writer = Writer(
             self.workbench.runner, self.store, self.recipe, self.lock, self.plan, trees, self.workbench.progress
         )
-        self._fetch(writer.unkept)
         output = self.scratch / "image-output"
         output.mkdir()
         begin = time.monotonic()
@@ -161,18 +233,28 @@ class Assembly:
         begin = time.monotonic()
         with step(self.workbench.progress, "manifest and checksums"):
             key = self._component("image").key
-            papers = Papers(lambda made: writer.describe(output, made, self.scratch), writer.attest, writer.built)
-            manifest = finish_image(self.recipe, self.lock, key, box.tree, output, papers, self.log, folder)
+            papers = Papers(
+                lambda made: writer.describe(output, made, self.scratch), writer.attest, writer.built, self._proceed
+            )
+            finish_image(self.recipe, self.lock, key, box.tree, output, papers, self.log, self.folder)
         self.seconds["finish"] = round(time.monotonic() - begin, 1)
         took = round(self.seconds["image"] + self.seconds["finish"], 1)
         self.kept.remember(self._component("image"), self.target, took)
-        return manifest
 
-    def _part(self, name: str, folder: Path, box: Toolbox) -> None:
-        tools = box.tree
-        if "toolchain" in self._component(name).needs:
-            tools = self._path("toolchain") / "toolchain"
-        self._mkosi(name, folder, box.mkosi, tools)
+    def _proceed(self) -> None:
+        if self.stopped.is_set():
+            raise InterruptError(Problem("stopped before it was complete", str(self.folder)))
+
+    def _part(self, name: str, folder: Path) -> None:
+        if name == "mkosi":
+            self._unpack_mkosi(folder)
+            return
+        tools: Path | None = self.box.tree
+        if name == "tools":
+            tools = None
+        elif "toolchain" in self.needs(name):
+            tools = self.path("toolchain") / "toolchain"
+        self._mkosi(name, folder, self.box.mkosi, tools)
         if name == "base":
             require_installed(folder / "base", self.lock)
         if name == "kernel-config":
@@ -196,13 +278,13 @@ class Assembly:
         if wheels:
             export_wheels(self.store, wheels, tree / "wheels")
         if name == "modules" and (signer := module_signer(self.workbench, self.recipe)):
-            sign_modules(self._path("kernel") / "kernel/image", signer, tree / "signatures")
-        parts = [part for part in self._component(name).needs if part in _PLACES]
+            sign_modules(self.path("kernel") / "kernel/image", signer, tree / "signatures")
+        parts = [part for part in self.needs(name) if part in _PLACES]
         needed = self._needed(name)
         bench = self.workbench
         emulated = self.emulated if name in OF_THE_TARGET else None
         assembler = Assembler(bench.runner, bench.progress, mkosi, self.scratch, self.circumstances, emulated)
-        binds = {place: self._path(part) / made for part, (made, place) in _PLACES.items() if part in parts}
+        binds = {place: self.path(part) / made for part, (made, place) in _PLACES.items() if part in parts}
         kept = None
         if name == "kernel":
             kept = bench.cache.compiled
@@ -211,13 +293,24 @@ class Assembly:
 
     def _needed(self, name: str) -> int:
         """Bytes that a component's workspace may take, an estimate from above."""
-        locked = [file for file in self._files(name) if not _is_source(file)]
-        needed = _LEAST + sum(file.size * _takes(file) for file in locked) + _WORKSPACES.get(name, 0)
+        needed = self._unpacked(name)
         if name == "image":
-            parts = [part for part in self._component(name).needs if part in _PLACES]
+            parts = [part for part in self.needs(name) if part in _PLACES]
             needed += _COPIES * sum(self.kept.size(self._component(part)) for part in parts)
             needed += size_in_bytes(self.recipe.profile.image.root_size)
         return needed
+
+    def _unpacked(self, name: str) -> int:
+        """What of that is known from the lock alone."""
+        locked = [file for file in self._files(name) if not _is_source(file)]
+        return _LEAST + sum(file.size * _takes(file) for file in locked) + _WORKSPACES.get(name, 0)
+
+    def _expected(self, name: str) -> float:
+        """Seconds that making a part may take; without an earlier run a guess, which is good for an order."""
+        if estimate := self._component(name).estimate:
+            return estimate.seconds
+        foreign = name in OF_THE_TARGET and self.lock.architecture != BUILD_ARCHITECTURE
+        return self._unpacked(name) / _PACE * (_EMULATED if foreign else 1)
 
     def _unpack_mkosi(self, folder: Path) -> None:
         (deb,) = self.lock.used_by("mkosi")
@@ -230,38 +323,25 @@ class Assembly:
             return self.lock.models
         return self.lock.wheels if name == "python" else ()
 
-    def _fetch(self, files: Sequence[LockedFile]) -> None:
-        wanted = [file for file in files if not self.store.has(file.sha256, file.size)]
-        if not wanted:
-            return
-        begin = time.monotonic()
-        bring(self.workbench, self.recipe, self.lock, wanted)
-        self.seconds["download"] = round(time.monotonic() - begin, 1)
-
     def _component(self, name: str) -> Component:
         return self.plan.component(name)
 
     def _in_plan(self, name: str) -> bool:
         return any(item.name == name for item in self.plan.components)
 
-    def _has(self, name: str) -> bool:
-        return self.kept.has(self._component(name))
-
-    def _path(self, name: str) -> Path:
-        return self.kept.path(self._component(name))
-
-    def _provide(self, name: str, make: Callable[[Path], None]) -> Path:
-        if self._has(name):
-            return self._path(name)
+    def _provide(self, name: str) -> None:
+        component = self._component(name)
+        if self.kept.has(component):
+            return
         begin = time.monotonic()
 
         def waiting() -> None:
             self.workbench.progress.note(f"waiting for another process that builds {name}")
 
         with step(self.workbench.progress, name):
-            path = self.kept.provide(self._component(name), self.target, make, waiting=waiting, stop=self.stopped)
+            make = functools.partial(self._part, name)
+            self.kept.provide(component, self.target, make, waiting=waiting, stop=self.stopped)
         self.seconds[name] = round(time.monotonic() - begin, 1)
-        return path
 
 
 def _is_source(file: LockedFile) -> bool:

@@ -54,11 +54,6 @@ class Writer:
     trees: Mapping[str, Path]
     progress: Progress
 
-    @property
-    def unkept(self) -> list[Deb]:
-        """The few packages that are in the initrd only, and so lie unpacked nowhere: their files must be there."""
-        return [deb for deb in self.lock.used_by("initrd") if "image" not in deb.uses]
-
     @functools.cached_property
     def built(self) -> tuple[Deb, ...]:
         """The package of the project's own kernel, if it has one."""
@@ -112,7 +107,8 @@ class Writer:
 
     def _parts(self, scratch: Path) -> tuple[Part, ...]:
         folder = scratch / "unpacked"
-        paths = [self.store.verified(deb.sha256, deb.size) for deb in self.unkept]
+        # These lie unpacked nowhere else.
+        paths = [self.store.verified(deb.sha256, deb.size) for deb in self.lock.initrd_only]
         paths += [self.trees["modules"] / "image" / f"{deb.name}.deb" for deb in self.built]
         unpack(self.runner, paths, folder)
         facts = {**deb_facts(folder), **deb_facts(self.trees["base"])}

@@ -111,7 +111,7 @@ def _kernel_components(
     if not recipe.kernel:
         return ()
     compilers = {"compilers": _files(lock, "toolchain")}
-    toolchain = _component("toolchain", recipe, lock, {"mkosi": mkosi.key, **compilers}, ("mkosi",))
+    toolchain = _component("toolchain", recipe, lock, {"mkosi": mkosi.key, **compilers}, _BY)
     config = _component("kernel-config", recipe, lock, compilers, ("mkosi", "toolchain"))
     kernel = _component("kernel", recipe, lock, {**compilers, config.name: config.key}, (*config.needs, config.name))
     signed = {"signature": signer.certificate_sha256 if signer else "none"}

@@ -10,11 +10,11 @@ import pytest
 from builder.data.history import Target
 from builder.data.lock import Deb, Lock, Use, Wheel
 from builder.data.manifest import Artefact, Manifest
+from builder.data.model import size_in_bytes
 from builder.data.plan import MovedInput, Plan
 from builder.data.variation import USUAL, Circumstances
 from builder.foundation.digest import digest_bytes
-from builder.foundation.schedule import Limits
-from builder.foundation.toolbox import Toolbox
+from builder.foundation.schedule import Limits, Task
 from builder.steps.components import ComponentCache
 from builder.steps.profiles import load_buildable
 from builder.verbs.assembly import Assembly
@@ -273,23 +273,47 @@ def test_what_parts_take_of_the_machine(
 ) -> None:
     recipe, plan, bench = load_buildable(sample.project, "small"), planned(sample), sample.workbench()
     work = Assembly(bench, recipe, LOCK, plan, sample.root, sample.root / "log", circumstances)
-    tools = Toolbox(sample.root, sample.root)
-    task = work._task("base", ("base", "initrd"), tools, limits)
-    assert (task.processors, task.memory, task.needs) == (1, memory, ())
-    assert work._task("base", ("tools", "base"), tools, limits).needs == ("tools",)
+    task = work.task("base", ("tools",), limits)
+    assert (task.processors, taken(task), task.needs) == (1, memory, ("tools",))
+
+
+def test_unpacking_mkosi_takes_no_memory(sample: Sample) -> None:
+    recipe, plan, bench = load_buildable(sample.project, "small"), planned(sample), sample.workbench()
+    work = Assembly(bench, recipe, LOCK, plan, sample.root, sample.root / "log")
+    assert taken(work.task("mkosi", (), Limits(2, 8 << 30))) == 0
+
+
+def test_memory_for_the_image_is_known_when_its_parts_are_there(sample: Sample) -> None:
+    recipe, plan, bench = load_buildable(sample.project, "small"), planned(sample), sample.workbench()
+    work = Assembly(bench, recipe, LOCK, plan, sample.root, sample.root / "log")
+    task = work.task("image", (), Limits(2, 64 << 30))
+    for name in ("base", "initrd", "python"):
+        work.kept.provide(plan.component(name), work.target, lambda folder: None)
+    # A GiB, twice what three empty folders take, and the root file system of the profile.
+    assert taken(task) == (1 << 30) + 2 * 3 * 4096 + size_in_bytes(recipe.profile.image.root_size)
+
+
+def taken(task: Task) -> int:
+    assert callable(task.memory)
+    return task.memory()
 
 
 def finished(sample: Sample) -> Path:
     """An image folder as a build leaves it."""
     folder = sample.project.image("small", "amd64", LOCK.digest)
     folder.mkdir(parents=True)
+    fill(folder, LOCK, keys(sample)["image"])
+    return folder
+
+
+def fill(folder: Path, lock: Lock, image: str) -> None:
+    """What a build leaves, as far as it is looked at again; ``image`` is the component's key."""
     (folder / "image.raw").write_text("disk")
-    image = keys(sample)["image"]
     manifest = Manifest(
-        profile="small",
-        architecture="amd64",
-        hostname="small",
-        lock=LOCK.digest,
+        profile=lock.profile,
+        architecture=lock.architecture,
+        hostname=lock.profile,
+        lock=lock.digest,
         image=image,
         source_date_epoch=1,
         overlays=(),
@@ -305,7 +329,6 @@ def finished(sample: Sample) -> Path:
     (folder / "manifest.json").write_text(manifest.text())
     sums = {"image.raw": digest_bytes(b"disk"), "manifest.json": digest_bytes(manifest.text().encode())}
     (folder / "SHA256SUMS").write_text("".join(f"{digest}  {name}\n" for name, digest in sums.items()))
-    return folder
 
 
 def cached(sample: Sample) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 import pytest
 
 from builder.foundation.errors import LichenError, Problem
-from builder.foundation.schedule import Limits, Task, run_all, startable
+from builder.foundation.schedule import Limits, Task, remaining, run_all, startable
 
 GIB = 1 << 30
 ROOMY = Limits(processors=8, memory=64 * GIB)
@@ -79,6 +79,30 @@ def test_what_is_kept_takes_no_processor() -> None:
     assert startable(tasks, [], ["toolchain", "python"], Limits(2, 64 * GIB)) == ("initrd",)
 
 
+def test_memory_is_asked_for_when_what_is_needed_is_done() -> None:
+    """What an image takes depends on parts that are not there before."""
+
+    def unknown() -> int:
+        pytest.fail("nobody knows yet")
+
+    tasks = {"base": Task(nothing), "image": Task(nothing, needs=("base",), memory=unknown)}
+    assert startable(tasks, [], [], ROOMY) == ("base",)
+    known = {**tasks, "image": Task(nothing, needs=("base",), memory=lambda: 65 * GIB), "other": Task(nothing)}
+    assert startable(known, ["base"], ["other"], ROOMY) == ()
+    assert startable(known, ["base", "other"], [], ROOMY) == ("image",)
+
+
+def test_what_is_still_to_be_done() -> None:
+    tasks = {
+        "base": Task(nothing, needs=("tools",), seconds=60),
+        "image": Task(nothing, needs=("base", "initrd"), seconds=40),
+        "tools": Task(nothing, seconds=50),
+        "initrd": Task(nothing, needs=("tools",), seconds=500),
+        "other": Task(nothing),
+    }
+    assert remaining(tasks) == {"image": 40, "base": 100, "initrd": 540, "tools": 590, "other": 0}
+
+
 class Watched:
     """Tasks that write down when they begin and end, and what ran beside them."""
 
@@ -116,6 +140,20 @@ def test_each_runs_once_behind_what_it_needs() -> None:
     assert seen.order[0] == "tools"
     assert sorted(seen.order[1:3]) == ["base", "initrd"]
     assert seen.order[3:] == ["image"]
+
+
+def test_longest_chain_goes_first() -> None:
+    """With one processor the order is the order of starts; equal ones keep theirs."""
+    seen = Watched()
+    tasks = {
+        "quick": seen.task("quick", seconds=1),
+        "quick too": seen.task("quick too", seconds=1),
+        "long": seen.task("long", seconds=5),
+        "leads to more": seen.task("leads to more", seconds=2),
+        "more": seen.task("more", needs=("leads to more",), seconds=4),
+    }
+    run_all(tasks, Limits(1, 0), never_stopped)
+    assert seen.order == ["leads to more", "long", "more", "quick", "quick too"]
 
 
 def test_no_tasks() -> None:

@@ -6,10 +6,10 @@ import json
 import subprocess
 from pathlib import Path
 
-from builder.data.lock import read_lock
+from builder.data.lock import Lock, read_lock
 from builder.foundation.making import alone
 from builder.steps.profiles import load_buildable
-from tests.build.bench import processes_at, swap, wait_until
+from tests.build.bench import Bench, processes_at, swap, wait_until
 from tests.build.conftest import Built, MakeBench
 
 
@@ -32,8 +32,8 @@ def test_one_profile_twice(bench: MakeBench, built: Built, tmp_path: Path) -> No
     assert processes_at(tmp_path) == []
 
 
-def test_two_profiles_share_components(bench: MakeBench, tmp_path: Path) -> None:
-    made = bench("initrd")
+def other_profile(made: Bench) -> Lock:
+    """A second profile, which differs in the host name alone; its lock."""
     other = made.project.profiles / "other.yaml"
     other.write_text((made.project.profiles / "small.yaml").read_text())
     swap(other, "hostname: small", "hostname: other")
@@ -41,7 +41,33 @@ def test_two_profiles_share_components(bench: MakeBench, tmp_path: Path) -> None
     recipe = load_buildable(made.project, "other")
     lock = lock.model_copy(update={"profile": "other", "recipe": recipe.digest()})
     made.project.lock("other", "amd64").write_text(lock.text())
+    return lock
 
+
+def test_two_profiles_in_one_run(bench: MakeBench, built: Built, tmp_path: Path) -> None:
+    made = bench("initrd")
+    lock = other_profile(made)
+    process = made.start("other", "--json")
+    out, err = process.communicate(timeout=600)
+    assert process.returncode == 0, err
+    folders = [made.image, made.project.image("other", "amd64", lock.digest)]
+    assert [(item["folder"], item["rebuilt"]) for item in json.loads(out)] == [(str(path), True) for path in folders]
+    assert (made.image / "SHA256SUMS").read_text() == built.sums
+    reports = [path.with_name(f"{path.name}.report.html") for path in folders]
+    assert sorted(made.project.images.iterdir()) == sorted([*folders, *reports])
+    logs = [(path / "build.log").read_text() for path in folders]
+    # The initrd was built once, for both.
+    assert sorted(text.count("Building main image") for text in logs) == [1, 2]
+    assert err.count("initrd …") == 2  # begun and ended
+    assert "[build] other: image …" in err
+    assert "[build] small: image …" in err
+    assert made.leftovers() == []
+    assert processes_at(tmp_path) == []
+
+
+def test_two_profiles_share_components(bench: MakeBench, tmp_path: Path) -> None:
+    made = bench("initrd")
+    lock = other_profile(made)
     processes: list[subprocess.Popen[str]] = []
     with alone(made.kept("initrd")):
         # Both have come to the initrd before one can begin.

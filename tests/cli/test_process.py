@@ -174,6 +174,7 @@ def test_output_on_a_terminal_is_coloured_unless_unwanted(sample: Sample) -> Non
         ("lichen show ", {"base", "small"}),
         ("lichen show s", {"small"}),
         ("lichen build sm", {"small"}),
+        ("lichen build small b", {"base"}),
         ("lichen lock ", {"base", "small"}),
         ("lichen sh", {"show"}),
         ("lichen build small --architecture ", {"amd64", "arm64", "riscv64"}),

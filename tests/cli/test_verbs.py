@@ -10,7 +10,7 @@ import pytest
 
 from builder.data.history import Estimate
 from builder.data.plan import Component, Plan
-from builder.foundation.errors import EXIT_FAILED, EXIT_TEST_FAILED, GuestTestError, Problem
+from builder.foundation.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_TEST_FAILED, GuestTestError, Problem
 from builder.verbs.boot import Request, Running
 from builder.verbs.doctor import Finding
 from builder.verbs.imagetest import Verdict
@@ -109,15 +109,64 @@ def test_render(stand_in: Any, lichen: Lichen, sample: Sample) -> None:
 
 @pytest.mark.parametrize("rebuilt", [True, False])
 def test_build(stand_in: Any, lichen: Lichen, rebuilt: bool) -> None:
-    manifest = SimpleNamespace(image=SHA, lock=SHA)
-    result = SimpleNamespace(folder=Path("/out/x"), manifest=manifest, rebuilt=rebuilt, seconds={"base": 1.0})
-    stand_in("build.build", result)
+    stand_in("build.build", built_image("/out/x", rebuilt=rebuilt))
     said = lichen("build", "small", "--architecture", "amd64")
     assert said.out == "/out/x\n"
     assert said.err.startswith("built in" if rebuilt else "nothing changed")
     assert "lichen boot small --architecture amd64" in said.err
     told = lichen("build", "small", "--json").json
     assert told == {"folder": "/out/x", "rebuilt": rebuilt, "seconds": {"base": 1.0}, "image": SHA, "lock": SHA}
+
+
+def built_image(folder: str, *, rebuilt: bool) -> Any:
+    manifest = SimpleNamespace(image=SHA, lock=SHA)
+    return SimpleNamespace(folder=Path(folder), manifest=manifest, rebuilt=rebuilt, seconds={"base": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wanted"), [(("small", "other"), ([("small", None), ("other", None)],)), (("--all",), ())]
+)
+def test_build_several(stand_in: Any, lichen: Lichen, arguments: tuple[str, ...], wanted: tuple[object, ...]) -> None:
+    spy = stand_in("build.build_all", [built_image("/out/x", rebuilt=True), built_image("/out/y", rebuilt=False)])
+    said = lichen("build", *arguments)
+    assert spy.arguments == wanted
+    assert said.out == "/out/x\n/out/y\n"
+    assert said.err.startswith("built 1 of 2 images in ")
+    assert said.err.endswith(", 1 unchanged\n")
+    told = lichen("build", *arguments, "--json").json
+    assert [(item["folder"], item["rebuilt"]) for item in told] == [("/out/x", True), ("/out/y", False)]
+    assert told[0] == {"folder": "/out/x", "rebuilt": True, "seconds": {"base": 1.0}, "image": SHA, "lock": SHA}
+
+
+def test_build_all_is_a_list_whatever_the_project_has(stand_in: Any, lichen: Lichen) -> None:
+    stand_in("build.build_all", [built_image("/out/x", rebuilt=False)])
+    said = lichen("build", "--all")
+    assert (said.out, said.err) == ("/out/x\n", "nothing changed, the images are those built before\n")
+    assert [item["folder"] for item in lichen("build", "--all", "--json").json] == ["/out/x"]
+    stand_in("build.build_all", [])
+    said = lichen("build", "--all")
+    assert (said.code, said.out) == (0, "")
+    assert said.err.startswith("no profile to build yet")
+    assert lichen("build", "--all", "--json").json == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        ((), "name one profile or several, or --all of them"),
+        (("small", "--all"), "name one profile or several, or --all of them"),
+        (("small", "other", "--architecture", "amd64"), "--architecture goes with one profile"),
+        (("--all", "-a", "amd64"), "--architecture goes with one profile"),
+    ],
+)
+def test_build_refuses_what_makes_no_sense(
+    stand_in: Any, lichen: Lichen, arguments: tuple[str, ...], what: str
+) -> None:
+    stand_in("build.build", AssertionError("it was built"))
+    stand_in("build.build_all", AssertionError("it was built"))
+    said = lichen("build", *arguments, "--json")
+    assert said.code == EXIT_BAD_INPUT
+    assert said.json["error"][0]["what"] == what
 
 
 def test_lock_prints_what_moved(stand_in: Any, lichen: Lichen, monkeypatch: pytest.MonkeyPatch) -> None:

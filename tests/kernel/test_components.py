@@ -9,11 +9,12 @@ import pytest
 
 from builder.data.lock import Lock
 from builder.foundation.errors import InputError
-from builder.foundation.toolbox import Toolbox
+from builder.foundation.schedule import Limits
 from builder.steps.profiles import load_buildable
 from builder.steps.render import kernel_build, rendered_tree
 from builder.verbs.assembly import Assembly
 from builder.verbs.plan import image_components, plan_image
+from builder.verbs.together import shared_out
 from tests.build.test_plan import LOCK, deb
 from tests.profiles.sample import Sample
 
@@ -117,22 +118,33 @@ def test_what_is_kept_needs_no_compiler(sample: Sample) -> None:
     recipe, bench = load_buildable(sample.project, "small"), sample.workbench()
     plan = plan_image(bench, recipe, OWN)
     work = Assembly(bench, recipe, OWN, plan, sample.root, sample.root / "log")
-    everything = [item.name for item in plan.components if item.name != "image"]
-    assert work._missing("image") == everything
-    assert work._missing("kernel-config") == ["mkosi", "toolchain"]
+    assert work.missing("image") == [item.name for item in plan.components]
+    assert work.missing("kernel-config") == ["mkosi", "tools", "toolchain", "kernel-config"]
     work.kept.provide(plan.component("kernel"), work.target, lambda folder: None)
-    assert "kernel-config" not in work._missing("image")
+    assert "kernel-config" not in work.missing("image")
     work.kept.provide(plan.component("modules"), work.target, lambda folder: None)
-    assert work._missing("image") == ["mkosi", "tools", "base", "initrd", "python"]
+    assert work.missing("image") == ["mkosi", "tools", "base", "initrd", "python", "image"]
+    assert work.missing("modules") == []
+
+
+def test_kernel_of_another_build_needs_no_compiler_of_ones_own(sample: Sample) -> None:
+    """A newer mkosi makes another toolchain's tree, and the same kernel."""
+    recipe, bench = load_buildable(sample.project, "small"), sample.workbench()
+    locks = (OWN, replaced("mkosi"))
+    one, other = (
+        Assembly(bench, recipe, lock, plan_image(bench, recipe, lock), sample.root, sample.root) for lock in locks
+    )
+    jobs = shared_out([one, other], "modules").values()
+    assert [job.part for job in jobs] == ["mkosi", "tools", "toolchain", "kernel-config", "kernel", "modules"]
+    assert {job.part for job in jobs if other in job.others} == KERNEL
+    assert all(job.work is one for job in jobs)
 
 
 def test_kernel_takes_all_processors(sample: Sample) -> None:
-    from builder.foundation.schedule import Limits
-
     recipe, bench = load_buildable(sample.project, "small"), sample.workbench()
     work = Assembly(bench, recipe, OWN, plan_image(bench, recipe, OWN), sample.root, sample.root / "log")
-    task = work._task("kernel", ("kernel-config", "kernel"), Toolbox(sample.root, sample.root), Limits(8, 64 << 30))
-    assert (task.processors, task.needs) == (8, ("kernel-config",))
+    assert work.task("kernel", (), Limits(8, 64 << 30)).processors == 8
+    assert work.task("kernel-config", (), Limits(8, 64 << 30)).processors == 1
 
 
 def test_rendered_tree_has_the_kernel_for_plain_mkosi(sample: Sample) -> None:
