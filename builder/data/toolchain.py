@@ -124,7 +124,8 @@ TRIPLETS: dict[Architecture, str] = {
 
 def toolchain_packages(architecture: Architecture) -> tuple[str, ...]:
     """Packages of the tree that compiles kernels for ``architecture``."""
-    cross = () if architecture == BUILD_ARCHITECTURE else (f"gcc-{TRIPLETS[architecture]}",)
+    # hexdump, of bsdextrautils, reads sizes when such a kernel is packed into an EFI program (Makefile.zboot).
+    cross = () if architecture == BUILD_ARCHITECTURE else (f"gcc-{TRIPLETS[architecture]}", "bsdextrautils")
     return tuple(sorted((*_TOOLCHAIN_PACKAGES, *cross)))
 
 
