@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import shutil
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,9 +22,10 @@ from builder.verbs.build import build, provide_component, provide_toolbox
 from builder.verbs.lock import lock
 from tests.conftest import CLASSROOM, REPOSITORY
 from tests.endtoend.conftest import Spoken
+from tests.kernel.test_signatures import make_pair
 
 NAME = "signed"
-SIGNER = "modules of a test"
+SIGNER = "modules"
 MODULE = "kernel/net/sched/sch_fq.ko"
 MARK = b"~Module signature appended~\n"
 
@@ -54,18 +54,11 @@ class Booted:
 @pytest.fixture(scope="module")
 def booted(cache: Cache, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Booted]:
     folder = tmp_path_factory.mktemp("signed")
-    project = Project(folder / "project")
+    pair = make_pair(folder)
+    project = Project(pair.file.parent)
     for part in ("overlays", "kernel-configs"):
         shutil.copytree(REPOSITORY.root / part, project.root / part, symlinks=True)
     project.profiles.mkdir()
-    (project.root / "keys").mkdir()
-    key = folder / "modules.key"
-    words = ["openssl", "req", "-x509", "-newkey", "rsa:4096", "-noenc", "-days", "2", "-subj", f"/CN={SIGNER}"]
-    made = subprocess.run(
-        [*words, "-keyout", key, "-out", project.root / "keys/modules.pem"], capture_output=True, check=False
-    )
-    assert made.returncode == 0, made.stderr
-    key.chmod(0o600)
     classroom = load_recipe(REPOSITORY, CLASSROOM).profile.kernel
     profile = {
         "description": "A machine that loads modules of one signer only.",
@@ -75,7 +68,7 @@ def booted(cache: Cache, tmp_path_factory: pytest.TempPathFactory) -> Iterator[B
         "kernel": {
             "source": classroom.source,
             "fragments": list(classroom.fragments or ()),
-            "certificate": "keys/modules.pem",
+            "certificate": pair.file.name,
             "command_line": ["console=ttyS0"],
         },
         "overlays": ["base-system", "ssh"],
@@ -84,7 +77,7 @@ def booted(cache: Cache, tmp_path_factory: pytest.TempPathFactory) -> Iterator[B
     bench = Workbench(project, cache, progress=Spoken())
     # mkosi comes from a rolling suite; a mirror that lags a week serves it expired.
     lock(bench, NAME, accept_expired=frozenset({"forky"}))
-    bench = replace(bench, module_key=key)
+    bench = replace(bench, module_key=pair.key)
     image = build(bench, NAME)
     (compiled,) = (provide_component(bench, NAME, "kernel") / "kernel/image/usr/lib/modules").iterdir()
     toolbox = provide_toolbox(bench, NAME)
