@@ -15,6 +15,12 @@ from builder.foundation.errors import Problem
 
 PRESET = "usr/lib/systemd/system-preset/10-lichen.preset"
 HOSTNAME = "etc/hostname"
+# The state partition of an immutable image. A type of its own: systemd-repart recognises partitions by their type, and
+# this one must never be mistaken for another.
+STATE_TYPE = "9f4a3c1e-5d0b-4e6a-8a57-2c1b7f60d3e8"
+STATE_LABEL = "lichen-state"
+# Folders of an immutable image that machines write to: what they change lies on the state partition, over the image's.
+WRITABLE = ("etc", "home", "root", "srv", "var")
 # Where a model would be configuration, hidden by a file system that is mounted at boot, or removed by the build.
 NOT_FOR_MODELS = (
     *("boot", "dev", "efi", "etc", "proc", "run", "sys", "tmp"),

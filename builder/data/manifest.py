@@ -8,6 +8,7 @@ from pydantic import Field
 
 from builder.data.lock import Deb, LockedModel, Wheel
 from builder.data.model import Frozen, Sha256
+from builder.data.profile import Layout
 from builder.foundation.digest import canonical_json
 from builder.foundation.errors import InputError, Problem
 
@@ -48,6 +49,7 @@ class Manifest(Frozen):
     overlays: tuple[str, ...]
     options: dict[str, dict[str, str | int | float | bool | tuple[str, ...]]]
     ports: tuple[int, ...]
+    layout: Layout = "mutable"  # all there was before manifests told
     root_filesystem: str
     kernel: str
     kernel_settings: dict[str, str] = Field({})

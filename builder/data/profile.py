@@ -6,20 +6,42 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from builder.data.model import Frozen, Name, Names, Packages, Sha256, Size, Strings, _tuple
+from builder.data.model import Frozen, Name, Names, Packages, Sha256, Size, Strings, _tuple, size_in_bytes
 
 Architecture = Literal["amd64", "arm64", "riscv64"]
+Layout = Literal["mutable", "immutable"]
 
 
 class Image(Frozen):
     """How the disk of the image is made."""
 
     hostname: Name = Field(description="host name of the machine")
-    root_filesystem: Literal["ext4"] = Field("ext4", description="file system of the root partition")
-    root_size: Size = Field("4G", description="size of the root partition, as in 4G; the image file is sparse")
+    layout: Layout = Field(
+        "mutable",
+        description="mutable: one root partition, ext4; immutable: a read-only root, erofs with dm-verity, and a "
+        "partition for everything that a machine keeps",
+    )
+    root_size: Size = Field(
+        "4G",
+        description="size of a mutable root partition, as in 4G; the image file is sparse. One that is immutable "
+        "is as large as its content",
+    )
+    state_size: Size = Field(
+        "512M", description="least size of an immutable image's state partition, which grows with the machine's disk"
+    )
     size_budget: Size | None = Field(
         None, description="what all files of the root file system may take together; a build over it fails"
     )
+
+    @property
+    def root_filesystem(self) -> str:
+        """File system of the root partition."""
+        return {"mutable": "ext4", "immutable": "erofs"}[self.layout]
+
+    @property
+    def fixed_size(self) -> int:
+        """Bytes of the partition whose size is said here, whatever lies in it: the root, or the state."""
+        return size_in_bytes(self.root_size if self.layout == "mutable" else self.state_size)
 
 
 class Kernel(Frozen):

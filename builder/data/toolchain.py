@@ -6,7 +6,7 @@ Changing anything here changes the resolution digest and asks for a new lock.
 from __future__ import annotations
 
 from builder.data.model import Frozen
-from builder.data.profile import Architecture, Profile
+from builder.data.profile import Architecture, Layout, Profile
 
 DEBIAN_ARCHIVES = ("debian", "debian-security")
 
@@ -164,7 +164,7 @@ UNUSED_TOOLS: dict[Architecture, tuple[str, ...]] = {
 }
 
 # Enough to find, check and mount the root partition, and an emergency shell to see why it failed.
-INITRD_PACKAGES = (
+_INITRD_PACKAGES = (
     "bash",
     "dmsetup",
     "e2fsprogs",
@@ -179,6 +179,14 @@ INITRD_PACKAGES = (
     "udev",
     "util-linux",
 )
+# And what opens a verity device, and lets the state partition grow.
+_IMMUTABLE_PACKAGES = ("systemd-cryptsetup", "systemd-repart")
+
+
+def initrd_packages(layout: Layout) -> tuple[str, ...]:
+    """What the initrd of an image of that layout is asked to have, sorted."""
+    return tuple(sorted((*_INITRD_PACKAGES, *(_IMMUTABLE_PACKAGES if layout == "immutable" else ()))))
+
 
 # What every bootable image has, whatever its profile says: mkosi needs the boot stub, apt keeps the image mendable.
 IMAGE_PACKAGES = ("apt", "ca-certificates", "systemd", "systemd-boot-efi", "systemd-sysv", "udev")

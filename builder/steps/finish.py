@@ -172,6 +172,7 @@ def _manifest(
         overlays=tuple(item.name for item in recipe.overlays),
         options=recipe.options,
         ports=recipe.ports,
+        layout=recipe.profile.image.layout,
         root_filesystem=recipe.profile.image.root_filesystem,
         kernel=_kernel(inside),
         kernel_settings=_kernel_settings(recipe, lock),

@@ -124,8 +124,8 @@ def manifest(pytestconfig: pytest.Config) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def image(manifest: dict[str, Any]) -> dict[str, Any]:
-    """What the image claims to be: hostname, root_filesystem, architecture, profile, overlays, kernel."""
-    names = ("hostname", "root_filesystem", "architecture", "profile", "overlays", "kernel")
+    """What the image claims to be: hostname, layout, root_filesystem, architecture, profile, overlays, kernel."""
+    names = ("hostname", "layout", "root_filesystem", "architecture", "profile", "overlays", "kernel")
     return {name: manifest[name] for name in names}
 
 

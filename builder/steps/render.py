@@ -22,7 +22,7 @@ import jinja2
 
 from builder.data import toolchain
 from builder.data.kernel import LOCAL_VERSION, KernelBuild
-from builder.data.layout import HOSTNAME, PRESET, overlay_targets
+from builder.data.layout import HOSTNAME, PRESET, STATE_LABEL, STATE_TYPE, WRITABLE, overlay_targets
 from builder.data.lock import Deb, Lock, LockedModel
 from builder.data.profile import Architecture
 from builder.data.recipe import OverlayFolder, Recipe
@@ -156,7 +156,7 @@ def _distribution(
 
 
 def _component(name: str, recipe: Recipe, lock: Lock, subimages: object) -> Tree:
-    build = kernel_build(recipe, lock)
+    build, image = kernel_build(recipe, lock), recipe.profile.image
     variables: dict[str, Any] = {
         "name": recipe.name,
         "packages": component_packages(name, recipe, lock.architecture),
@@ -175,18 +175,46 @@ def _component(name: str, recipe: Recipe, lock: Lock, subimages: object) -> Tree
         "wheels": _has_wheels(lock),
         "subimages": subimages,
         "command_line": recipe.profile.kernel.command_line,
-        "root_filesystem": recipe.profile.image.root_filesystem,
-        "root_size": recipe.profile.image.root_size,
+        "layout": image.layout,
+        "root_size": image.root_size,
+        "state_size": image.state_size,
+        "state_type": STATE_TYPE,
+        "state_label": STATE_LABEL,
+        "writable": WRITABLE,
     }
     tree = _template_tree(_templates() / name, variables)
+    if (own := _templates() / "layouts" / image.layout / name).is_dir():
+        tree |= _template_tree(own, variables)
     if build and name in KERNEL_PARTS:
         tree |= _kernel_files(name, build, variables)
     if name == "python":
         tree["requirements.txt"] = RenderedFile(requirements(lock).encode())
     if name == "image":
-        tree |= {f"extra/{path}": file for path, file in overlay_files(recipe).items()}
+        tree |= _beside(tree, {f"extra/{path}": file for path, file in overlay_files(recipe).items()})
         tree |= {path: RenderedFile(mode=0o444, stored=model) for path, model in _model_paths(lock).items()}
     return tree
+
+
+def _beside(tree: Tree, laid: Tree) -> Tree:
+    """``laid``, of whose files none is the layout's own.
+
+    Raises:
+        InputError: names every file that both have.
+    """
+    remedy = "lay it down elsewhere: the layout (image.layout) needs it as it is"
+    if both := sorted(tree.keys() & laid.keys()):
+        raise InputError(
+            [
+                Problem(
+                    "two files claim one place in the image",
+                    f"overlays/{laid[path].overlay}/tree/{path.removeprefix('extra/')}",
+                    f"the layout lays a file down at /{path.removeprefix('extra/')} too",
+                    remedy,
+                )
+                for path in both
+            ]
+        )
+    return laid
 
 
 def _kernel_files(name: str, build: KernelBuild, variables: Mapping[str, Any]) -> Tree:
@@ -209,7 +237,7 @@ def component_packages(name: str, recipe: Recipe, architecture: Architecture) ->
     """The packages named in a component's configuration; apt adds what they depend on."""
     return {
         "tools": toolchain.tools_packages(architecture),
-        "initrd": toolchain.INITRD_PACKAGES,
+        "initrd": toolchain.initrd_packages(recipe.profile.image.layout),
         "base": image_packages(recipe, architecture),
         "toolchain": toolchain.toolchain_packages(architecture),
     }.get(name, ())

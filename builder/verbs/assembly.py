@@ -15,7 +15,6 @@ from pathlib import Path
 
 from builder.data.history import Target
 from builder.data.lock import Deb, Lock, LockedFile, LockedModel, Use, Wheel
-from builder.data.model import size_in_bytes
 from builder.data.plan import Component, Plan
 from builder.data.profile import Architecture
 from builder.data.recipe import Recipe
@@ -297,7 +296,7 @@ class Assembly:
         if name == "image":
             parts = [part for part in self.needs(name) if part in _PLACES]
             needed += _COPIES * sum(self.kept.size(self._component(part)) for part in parts)
-            needed += size_in_bytes(self.recipe.profile.image.root_size)
+            needed += self.recipe.profile.image.fixed_size
         return needed
 
     def _unpacked(self, name: str) -> int:

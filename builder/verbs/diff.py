@@ -245,7 +245,8 @@ def _said(subject: Subject) -> Iterator[tuple[str, str]]:
         for repository in document.repositories:
             yield f"key file of repository {repository.name}", repository.key_sha256[:12]
         return
-    yield from (("hostname", document.hostname), ("root file system", document.root_filesystem))
+    yield from (("hostname", document.hostname), ("layout", document.layout))
+    yield "root file system", document.root_filesystem
     yield from (("overlays", ", ".join(document.overlays)), ("kernel", document.kernel))
     yield "tested ports", ", ".join(str(port) for port in document.ports)
     for overlay, options in document.options.items():

@@ -31,7 +31,7 @@ def wanted_packages(recipe: Recipe, architecture: Architecture) -> dict[Use, tup
     """What apt is asked for, for each use; of a kernel's source the package alone is taken."""
     wanted: dict[Use, tuple[str, ...]] = {
         "image": (*_FIRST, *image_packages(recipe, architecture)),
-        "initrd": (*_FIRST, *toolchain.INITRD_PACKAGES),
+        "initrd": (*_FIRST, *toolchain.initrd_packages(recipe.profile.image.layout)),
         "tools": (*_FIRST, *toolchain.tools_packages(architecture)),
     }
     if recipe.kernel:

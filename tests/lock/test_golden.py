@@ -28,7 +28,7 @@ def fixed(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
     """The world with short lists of our own, fixed dates, and a version of uv that stays."""
     monkeypatch.setattr(toolchain, "TOOLS_PACKAGES", ("systemd-repart",))
     monkeypatch.setattr(toolchain, "MACHINE_PACKAGES", {"amd64": ("zstd",)})
-    monkeypatch.setattr(toolchain, "INITRD_PACKAGES", ("systemd", "udev"))
+    monkeypatch.setattr(toolchain, "_INITRD_PACKAGES", ("systemd", "udev"))
     monkeypatch.setattr(toolchain, "IMAGE_PACKAGES", ("systemd", "udev"))
     for module in ("lock", "resolve"):
         monkeypatch.setattr(f"builder.verbs.{module}.metadata", SimpleNamespace(version=lambda _name: "0.13.0"))

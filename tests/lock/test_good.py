@@ -36,7 +36,7 @@ def test_lock_says_what_will_be_used(world: World) -> None:
     assert image["nano"] == "8.4-1+deb13u1"
     assert image["less"] == "1:668-1"
     assert set(versions(lock, "tools")) == {"base-files", "bash", "dpkg", *toolchain.tools_packages("amd64")}
-    assert set(versions(lock, "initrd")) == {"base-files", "bash", "dpkg", *toolchain.INITRD_PACKAGES}
+    assert set(versions(lock, "initrd")) == {"base-files", "bash", "dpkg", *toolchain.initrd_packages("mutable")}
     assert versions(lock, "mkosi") == {"mkosi": "27-1"}
     assert [item.uses for item in lock.debs if item.name == "systemd"] == [("image", "initrd", "tools")]
 

@@ -47,7 +47,7 @@ python:
 def own_packages() -> list[Package]:
     """A dummy for every package that Lichen itself asks for."""
     tools = [*toolchain.tools_packages("amd64"), *toolchain.tools_packages("arm64")]
-    lists = (tools, toolchain.INITRD_PACKAGES, toolchain.IMAGE_PACKAGES)
+    lists = (tools, toolchain.initrd_packages("mutable"), toolchain.IMAGE_PACKAGES)
     names = {name for one in lists for name in one}.difference(ESSENTIAL)
     return [*named(ESSENTIAL, essential=True), *named(sorted(names))]
 
