@@ -39,6 +39,7 @@ def verify(
     seed: Annotated[
         int | None, typer.Option(metavar="S", min=0, help="Chooses the hosts; a random one when left out.")
     ] = None,
+    kernel: Annotated[bool, typer.Option("--kernel", help="Only the packages of the profile's own kernel.")] = False,
     against: Annotated[
         str | None, typer.Option(metavar="PLACE", help="Compare with a published image: a folder or URL.")
     ] = None,
@@ -46,7 +47,7 @@ def verify(
     """Build the image again, cold and on a host that differs in all that must not matter, and compare every byte."""
     from builder.verbs import verify as verb
 
-    if against is not None and (number is not None or seed is not None):
+    if against is not None and (number is not None or seed is not None or kernel):
         why = "a published image is compared with the one that this project builds"
         raise InputError(Problem("--against builds on no other hosts", "lichen verify", why, "leave out the others"))
     run = session.of(context)
@@ -57,7 +58,8 @@ def verify(
         if against is not None:
             found = verb.verify_against(bench, against, profile, architecture)
         else:
-            found = verb.verify(bench, profile, architecture, number=number or 1, seed=chosen)
+            work = verb.verify_kernel if kernel else verb.verify
+            found = work(bench, profile, architecture, number=number or 1, seed=chosen)
     if run.json:
         kept = None if found.kept is None else str(found.kept)
         document = {**found.verification.model_dump(mode="json"), "identical": found.verification.identical}
@@ -86,7 +88,7 @@ def _print(found: Verdict) -> None:
     same = sum(item.identical for item in rebuilds)
     say(f"{same} of {len(rebuilds)} identical with {found.image}")
     if found.kept is not None:
-        tell(f"the first image that differs is kept in {found.kept}")
+        tell(f"the first that differs is kept in {found.kept}")
     tell(f"all of it is in {found.record}")
 
 

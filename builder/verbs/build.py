@@ -236,7 +236,13 @@ def provide_toolbox(workbench: Workbench, name: str, architecture: str | None = 
     return box
 
 
-def provide_component(workbench: Workbench, name: str, part: str, architecture: str | None = None) -> Path:
+def provide_component(
+    workbench: Workbench,
+    name: str,
+    part: str,
+    architecture: str | None = None,
+    circumstances: Circumstances = USUAL,
+) -> Path:
     """The folder of one component of a profile's image, built when it is not kept yet.
 
     Raises:
@@ -246,7 +252,7 @@ def provide_component(workbench: Workbench, name: str, part: str, architecture: 
     recipe, lock = _recipe_and_lock(workbench, name, architecture)
     # A kernel for another architecture is cross-compiled: no program of that architecture runs.
     emulated = require_emulation(workbench.runner, lock.architecture).ours if part in OF_THE_TARGET else None
-    with _under_way(workbench, recipe, lock, emulated=emulated) as work:
+    with _under_way(workbench, recipe, lock, circumstances, emulated) as work:
         make([work], part)
         return work.path(part)
 

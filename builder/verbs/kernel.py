@@ -10,6 +10,7 @@ from typing import Any
 from builder.data.fragment import Setting, parse_config
 from builder.data.kernel import OwnKernel
 from builder.data.profile import Architecture
+from builder.data.variation import USUAL, Circumstances
 from builder.foundation.errors import InputError, Problem
 from builder.foundation.workbench import Workbench
 from builder.steps.kernels import CONFIG
@@ -55,14 +56,16 @@ def _symbol(name: str, final: Mapping[str, str], asked: Setting | None) -> Symbo
     return Symbol(name, value, asked.place, asked.value) if asked else Symbol(name, value)
 
 
-def kernel_packages(workbench: Workbench, name: str, architecture: str | None = None) -> Path:
+def kernel_packages(
+    workbench: Workbench, name: str, architecture: str | None = None, circumstances: Circumstances = USUAL
+) -> Path:
     """The folder with the packages of a profile's own kernel, built when they are not kept yet.
 
     Raises:
         InputError, LichenError: as :func:`kernel_config`.
     """
     wanted = _own_kernel(workbench, name, architecture)[1]
-    return provide_component(workbench, name, "modules", wanted) / "modules"
+    return provide_component(workbench, name, "modules", wanted, circumstances) / "modules"
 
 
 def kernel_diff(workbench: Workbench, old: str, new: str) -> dict[str, tuple[str, str]]:

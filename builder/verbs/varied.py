@@ -23,12 +23,13 @@ from builder.foundation.place import Cache, Project
 from builder.foundation.workbench import Workbench
 from builder.steps.components import RECORD
 from builder.verbs.build import build
+from builder.verbs.kernel import kernel_packages
 
 _STAMP = re.compile(r"(\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2})")
 
 
 class Order(Frozen):
-    """What to build."""
+    """What to build: an image, or only the packages of its own kernel."""
 
     project: str
     cache: str
@@ -36,6 +37,7 @@ class Order(Frozen):
     architecture: str
     circumstances: Circumstances
     module_key: str | None = None
+    kernel: bool = False
 
 
 class Event(Frozen):
@@ -43,7 +45,7 @@ class Event(Frozen):
 
     Attributes:
         kind: progress (started, finished, failed, note), or how it ended (built, wrong).
-        text: name of the step, the note, or the image folder.
+        text: name of the step, the note, or the folder of what was built.
         problems: each with its four parts, when it ended wrong.
         clock: seconds by which packages' scripts saw the clock shifted; None when they left no trace of it.
     """
@@ -84,13 +86,14 @@ def main(order: Order) -> None:
     key = Path(order.module_key) if order.module_key else None
     workbench = Workbench(Project(Path(order.project)), Cache(Path(order.cache)), progress=Teller(), module_key=key)
     begin = time.monotonic()
+    what = order.profile, order.architecture, order.circumstances
     try:
-        built = build(workbench, order.profile, order.architecture, order.circumstances)
+        folder = kernel_packages(workbench, *what) if order.kernel else build(workbench, *what).folder
     except LichenError as error:
         tell(Event(kind="wrong", problems=tuple(problem.as_dict() for problem in error.problems)))
         return
     seconds = round(time.monotonic() - begin, 1)
-    tell(Event(kind="built", text=str(built.folder), seconds=seconds, clock=clock_seen(workbench.cache)))
+    tell(Event(kind="built", text=str(folder), seconds=seconds, clock=clock_seen(workbench.cache)))
 
 
 def clock_seen(cache: Cache) -> int | None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder.data.lock import Lock
+from builder.data.lock import Lock, LockedFile
 from builder.data.recipe import Recipe
 from builder.data.variation import Variation, variations
 from builder.data.verification import Compared, Difference, Rebuild, Verification
 from builder.foundation.atomic import disk_error, write_atomically
+from builder.foundation.digest import digest_file
 from builder.foundation.errors import InputError, LichenError, Problem
 from builder.foundation.inuse import shared
 from builder.foundation.making import alone, made_anew
@@ -26,6 +28,7 @@ from builder.steps.profiles import load_buildable
 from builder.steps.published import look_at
 from builder.verbs.build import build, provide_toolbox
 from builder.verbs.fetch import bring
+from builder.verbs.kernel import kernel_packages
 from builder.verbs.lock import current_lock
 from builder.verbs.report import refresh_report
 from builder.verbs.varied import Event, Order
@@ -41,7 +44,7 @@ class Verdict:
     """What came out.
 
     Attributes:
-        image: folder of the image that all others were compared with.
+        image: folder of the image, or of the kernel's packages, that all others were compared with.
         record: file that holds ``verification``.
         kept: the first image that differs, or None.
     """
@@ -71,17 +74,29 @@ def verify(
         toolbox = provide_toolbox(workbench, name, lock.architecture)
         # What the usual build did not need, since parts of it were kept.
         bring(workbench, recipe, lock, lock.files)
-        work = _Work(workbench, recipe, lock, toolbox, image, number)
-        rebuilds = [work.rebuild(index, item) for index, item in enumerate(variations(seed, number), start=1)]
-    found = Verification(
-        profile=lock.profile, architecture=lock.architecture, lock=lock.digest, seed=seed, rebuilds=tuple(rebuilds)
-    )
-    if found.identical:
-        shutil.rmtree(work.kept, ignore_errors=True)
-    record = image.with_name(f"{image.name}.verify.json")
-    write_atomically(record, found.text())
+        verdict = _Work(workbench, recipe, lock, toolbox, image, number, image, lock.files).verdict(seed)
     refresh_report(workbench, image)
-    return Verdict(found, image, record, None if found.identical else work.kept)
+    return verdict
+
+
+def verify_kernel(
+    workbench: Workbench, name: str, architecture: str | None = None, *, number: int = 1, seed: int = 0
+) -> Verdict:
+    """Compile a profile's own kernel ``number`` times on other hosts, and compare its packages with the kept ones.
+
+    Raises:
+        InputError: as :func:`verify`, or the profile has a kernel that Debian built.
+        LichenError: as :func:`verify`.
+    """
+    recipe = load_buildable(workbench.project, name)
+    lock = current_lock(workbench, recipe, recipe.require_architecture(architecture))
+    place = workbench.project.image(lock.profile, lock.architecture, lock.digest)
+    with shared(workbench.cache):
+        packages = kernel_packages(workbench, name, lock.architecture)
+        files = [deb for deb in lock.debs if {"mkosi", "source", "toolchain", "tools"} & set(deb.uses)]
+        bring(workbench, recipe, lock, files)
+        work = _Work(workbench, recipe, lock, None, packages, number, place.with_name(f"{place.name}.kernel"), files)
+        return work.verdict(seed)
 
 
 def verify_against(workbench: Workbench, place: str, name: str, architecture: str | None = None) -> Verdict:
@@ -126,20 +141,45 @@ def verify_against(workbench: Workbench, place: str, name: str, architecture: st
 
 @dataclass
 class _Work:
-    """One run of ``lichen verify`` under way."""
+    """One run of ``lichen verify`` under way.
+
+    Attributes:
+        toolbox: takes images apart; None when packages of a kernel are compared.
+        first: folder with what the others are compared with.
+        place: whatever this run leaves begins with its name.
+        files: what a build elsewhere may need of the store.
+    """
 
     workbench: Workbench
     recipe: Recipe
     lock: Lock
-    toolbox: Toolbox
-    image: Path
+    toolbox: Toolbox | None
+    first: Path
     number: int
+    place: Path
+    files: Sequence[LockedFile]
     differs: bool = False
 
     @property
     def kept(self) -> Path:
-        """Where the first image that differs goes."""
-        return self.image.with_name(f"{self.image.name}.differs")
+        """Where the first result that differs goes."""
+        return self.place.with_name(f"{self.place.name}.differs")
+
+    def verdict(self, seed: int) -> Verdict:
+        """Build on every host; write down what was found."""
+        rebuilds = [self.rebuild(index, item) for index, item in enumerate(variations(seed, self.number), start=1)]
+        found = Verification(
+            profile=self.lock.profile,
+            architecture=self.lock.architecture,
+            lock=self.lock.digest,
+            seed=seed,
+            rebuilds=tuple(rebuilds),
+        )
+        if found.identical:
+            shutil.rmtree(self.kept, ignore_errors=True)
+        record = self.place.with_name(f"{self.place.name}.verify.json")
+        write_atomically(record, found.text())
+        return Verdict(found, self.first, record, None if found.identical else self.kept)
 
     def rebuild(self, index: int, variation: Variation) -> Rebuild:
         """Build on one other host, compare, and remove all of it; the first image that differs is kept."""
@@ -147,15 +187,16 @@ class _Work:
         title = f"build {index} of {self.number}"
         with scratch_folder(self.workbench.cache.workspace) as scratch:
             with step(self.workbench.progress, f"{title}: other host"):
-                files = {item.sha256: item.size for item in self.lock.files}
+                files = {item.sha256: item.size for item in self.files}
                 profile = self.recipe.profile
                 keys = sorted({item.key for item in profile.repositories.values()})
                 keys += [profile.kernel.certificate] if profile.kernel.certificate else []
                 host = lay_out(variation, scratch, self.workbench.project, self.workbench.cache, files, keys)
             built = self._build(host, title)
             conditions = {**variation.conditions(), **_clock(variation.circumstances.clock, built.clock)}
-            # The image is all that is wanted of it: room for taking both apart.
-            shutil.rmtree(host.cache.root, ignore_errors=True)
+            if self.toolbox:
+                # The image is all that is wanted of it: room for taking both apart.
+                shutil.rmtree(host.cache.root, ignore_errors=True)
             with step(self.workbench.progress, f"{title}: comparison"):
                 compared, differences = self._compare(Path(built.text), host, scratch)
             rebuilt = Rebuild(
@@ -178,6 +219,7 @@ class _Work:
             architecture=self.lock.architecture,
             circumstances=host.variation.circumstances,
             module_key=str(self.workbench.module_key) if self.workbench.module_key else None,
+            kernel=self.toolbox is None,
         )
         ended: list[Event] = []
 
@@ -198,7 +240,7 @@ class _Work:
     def _failure(self, host: Host, event: Event) -> list[Problem]:
         """The build's own problems; its log is kept, and they name where it is now."""
         folder = host.project.image(self.lock.profile, self.lock.architecture, self.lock.digest)
-        log, kept = folder.with_name(f"{folder.name}.log"), self.image.with_name(f"{self.image.name}.verify.log")
+        log, kept = folder.with_name(f"{folder.name}.log"), self.place.with_name(f"{self.place.name}.verify.log")
         if log.is_file():
             shutil.copyfile(log, kept)
         told = ", ".join(f"{name} {text}" for name, text in host.variation.conditions().items())
@@ -208,10 +250,12 @@ class _Work:
         return [head, *(Problem(**part) for part in parts)]
 
     def _compare(self, folder: Path, host: Host, scratch: Path) -> tuple[tuple[Compared, ...], tuple[Difference, ...]]:
-        first, second = (path.stat().st_mtime for path in (self.image, folder))
+        if self.toolbox is None:
+            return compare_packages(self.first, folder), ()
+        first, second = (path.stat().st_mtime for path in (self.first, folder))
         facts = (facts_here(self.workbench.project, first), host.facts(second))
         with tempfile.TemporaryDirectory(dir=scratch) as work:
-            return compare_images(self.image, folder, self.toolbox, self.workbench.runner, Path(work), conditions=facts)
+            return compare_images(self.first, folder, self.toolbox, self.workbench.runner, Path(work), conditions=facts)
 
     def _keep(self, folder: Path) -> None:
         try:
@@ -221,6 +265,15 @@ class _Work:
                     self.workbench.runner.run(["mv", "--", path, aside / path.name])
         except OSError as error:
             raise disk_error(error, self.kept) from error
+
+
+def compare_packages(first: Path, second: Path) -> tuple[Compared, ...]:
+    """A row for each package below either folder; packages have no name twice."""
+    digests = [{path.name: digest_file(path) for path in folder.rglob("*.deb")} for folder in (first, second)]
+    return tuple(
+        Compared(name=name, first=digests[0].get(name), second=digests[1].get(name))
+        for name in sorted({*digests[0], *digests[1]})
+    )
 
 
 def _relay(workbench: Workbench, text: str, event: Event) -> None:

@@ -111,7 +111,7 @@ def test_planted_differences(
     assert f"0 of 1 identical with {made.image}" in said.out
     kept = made.image.with_name(f"{made.image.name}.differs")
     record = made.image.with_name(f"{made.image.name}.verify.json")
-    assert f"the first image that differs is kept in {kept}" in said.err
+    assert f"the first that differs is kept in {kept}" in said.err
     assert sorted(left(made)) == sorted([kept.name, record.name])
     subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=kept, check=True)
     (rebuild,) = read_verification(record).rebuilds
