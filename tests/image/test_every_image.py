@@ -69,3 +69,21 @@ def test_secure_shell_reaches_us_by_credential_only(host: Host) -> None:
     keys = host.check_output("cat /root/.ssh/authorized_keys").splitlines()
     assert len(keys) == 1
     assert host.run("ls /run/credentials/@system/ssh.authorized_keys.root").rc == 0
+
+
+def test_layout_is_the_declared_one(host: Host, image: dict[str, Any]) -> None:
+    """Nothing writes to the root of an immutable image; every block is checked against the root hash of the UKI."""
+    mapped = host.check_output("cat /sys/block/dm-*/dm/uuid 2>/dev/null || true").split()
+    sealed = [uuid for uuid in mapped if uuid.startswith("CRYPT-VERITY-")]
+    if image["layout"] == "mutable":
+        assert sealed == []
+        host.run_test("touch /usr/note && rm /usr/note")
+        return
+    assert len(sealed) == 1
+    assert host.check_output("findmnt -n -o SOURCE /") == "/dev/mapper/root"
+    assert "roothash=" in host.check_output("cat /proc/cmdline")
+    for path in ("/note", "/usr/note"):
+        assert "Read-only file system" in host.run("touch %s", path).stderr
+    for path in ("/etc", "/home", "/root", "/srv", "/var"):
+        assert host.check_output("findmnt -n -o FSTYPE %s", path) == "overlay"
+        host.run_test("touch %s/note && rm %s/note", path, path)
