@@ -1,4 +1,4 @@
-"""``lichen verify --kernel``: what is compared, and of which profiles. Whole kernels take hours: they are run by hand."""
+"""``lichen verify --kernel``: what is compared, and for which profiles. Whole kernels take hours, hence by hand."""
 
 from __future__ import annotations
 
