@@ -285,7 +285,8 @@ class Assembly:
         assembler = Assembler(bench.runner, bench.progress, mkosi, self.scratch, self.circumstances, emulated)
         binds = {place: self.path(part) / made for part, (made, place) in _PLACES.items() if part in parts}
         kept = None
-        if name == "kernel":
+        # A build on another host is cold, and what it would keep goes with it.
+        if name == "kernel" and self.circumstances == USUAL:
             kept = bench.cache.compiled
             kept.mkdir(parents=True, exist_ok=True)
         assembler.build(tree, output, needed=needed, tools=tools, binds=binds, log=self.log, kept=kept)
