@@ -65,3 +65,4 @@ ModuleKey = Annotated[
     ),
 ]
 SchemaKind = Literal["profile", "overlay"]
+ExportForm = Literal["raw", "qcow2", "oci", "netboot"]
