@@ -65,4 +65,3 @@ ModuleKey = Annotated[
     ),
 ]
 SchemaKind = Literal["profile", "overlay"]
-ExportForm = Literal["raw", "qcow2", "oci", "netboot"]

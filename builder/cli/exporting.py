@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from builder.cli import session
-from builder.cli.arguments import ArchitectureName, ExportForm, ProfileName
+from builder.cli.arguments import ArchitectureName, ProfileName
 from builder.cli.output import emit_json, say, tell
 from builder.cli.text import size
+from builder.data.form import Form
 
 # What to do with each form; the README tells more.
-_NEXT = {
+_NEXT: Mapping[Form, str] = {
     "raw": "write it to a disk: zstd -dc image.raw.zst | dd of=/dev/DISK bs=4M iflag=fullblock conv=fsync",
     "qcow2": "start it: qemu-system-… -drive if=virtio,format=qcow2,file=image.qcow2, with UEFI firmware",
     "oci": "load it: podman load -i image.oci.tar, or skopeo copy oci-archive:image.oci.tar …",
@@ -26,7 +28,7 @@ def export(
     *,
     profile: ProfileName,
     architecture: ArchitectureName = None,
-    form: Annotated[ExportForm, typer.Option("--format", help="What to make of the image.")],
+    form: Annotated[Form, typer.Option("--format", help="What to make of the image.")],
     output: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Where the result goes; else beside the image.")
     ] = None,

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from builder.data.form import Form
 from builder.data.manifest import SUMS, read_manifest
 from builder.foundation.atomic import disk_error
 from builder.foundation.digest import digest_file
 from builder.foundation.errors import LichenError, Problem
+from builder.foundation.inside.blob import Blob
 from builder.foundation.inuse import shared
 from builder.foundation.making import alone, made_anew
 from builder.foundation.progress import step
@@ -21,7 +23,6 @@ from builder.steps.formats import Source, write_netboot, write_oci, write_qcow2,
 from builder.steps.render import PYTHON_PREFIX
 from builder.verbs.build import find_image, provide_toolbox
 
-Form = Literal["raw", "qcow2", "oci", "netboot"]
 # What each form is made from.
 _PARTS: Mapping[Form, tuple[str, ...]] = {
     "raw": ("image.raw",),
@@ -116,7 +117,7 @@ def _require_whole(source: Source, form: Form) -> None:
     problems = []
     for name in _PARTS[form]:
         path, artefact = source.folder / name, source.manifest.artefacts[name]
-        if not path.is_file() or digest_file(path) != artefact.sha256:
+        if not path.is_file() or Blob.of_file(path).digest() != artefact.sha256:
             why = f"its SHA-256 is not {artefact.sha256}, which the manifest names"
             problems.append(Problem("the image was changed", str(path), why, "build it again"))
     if problems:

@@ -35,8 +35,7 @@ def _with(store: bytes, name: str, value: bytes) -> bytes:
 
 def _end(store: bytes) -> int:
     """Where the next variable goes: behind the headers of volume and store, and behind those that are there."""
-    (position,) = struct.unpack_from("<H", store, 48)
-    position += 28
+    position = int.from_bytes(store[48:50], "little") + 28
     while store[position : position + 2] == struct.pack("<H", _START):
         *_, name, value, _ = _HEADER.unpack_from(store, position)
         position = -(-(position + _HEADER.size + name + value) // 4) * 4
