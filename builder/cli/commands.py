@@ -15,6 +15,7 @@ from builder.cli import (
     building,
     cleaning,
     diffing,
+    exporting,
     fetching,
     guests,
     inspecting,
@@ -205,6 +206,7 @@ def render(
 app.command()(building.build)
 app.command()(fetching.fetch)
 app.command()(guests.boot)
+app.command()(exporting.export)
 app.command()(signing.sign)
 app.command()(inspecting.inspect)
 app.command()(reporting.report)

@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from builder.foundation.errors import LichenError, Problem
 
@@ -163,6 +163,29 @@ class Runner:
         if check and done.returncode != 0:
             raise ProcessError(done, log)
         return done
+
+    @contextlib.contextmanager
+    def fed(self, argv: Sequence[str | Path]) -> Iterator[IO[bytes]]:
+        """A process that reads what the block writes, run to its end when the block is left. What it prints is little.
+
+        Raises:
+            ProcessError: exit code other than zero.
+            LichenError: the program is missing.
+        """
+        words = tuple(str(word) for word in argv)
+        with self.started(words, tied=True) as process:
+            refused: BrokenPipeError | None = None
+            try:
+                yield cast(IO[bytes], process.stdin)
+            except BrokenPipeError as error:
+                refused = error  # it ended early; its own words tell more
+            stdout, stderr = process.communicate()
+            said = (text.decode(errors="replace") for text in (stdout, stderr))
+            done = Completed(words, process.returncode, *said)
+            if done.returncode != 0:
+                raise ProcessError(done)
+            if refused:
+                raise refused
 
     @contextlib.contextmanager
     def started(

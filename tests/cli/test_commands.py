@@ -29,6 +29,7 @@ COMMANDS = (
     "boot",
     "test",
     "doctor",
+    "export",
     "clean",
     "schema",
     "sign",

@@ -11,14 +11,14 @@ import pytest
 import zstandard
 
 from builder.foundation.digest import digest_file
-from builder.steps.compare.blob import Blob
+from builder.foundation.inside.blob import Blob
+from builder.foundation.inside.ext4 import read_ext4
+from builder.foundation.inside.portable import read_portable
+from builder.foundation.inside.tree import UnreadableError
 from builder.steps.compare.cpio import read_initrd
-from builder.steps.compare.ext4 import read_ext4
 from builder.steps.compare.fat import read_fat
 from builder.steps.compare.packed import Scratch, unpack
-from builder.steps.compare.portable import read_portable
 from builder.steps.compare.signatures import unsigned
-from builder.steps.compare.tree import UnreadableError
 from tests.compare.world import EPOCH, MEMBERS, MIB, World, newc, portable, sections, signed_module
 
 

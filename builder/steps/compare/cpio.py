@@ -8,9 +8,9 @@ from __future__ import annotations
 import stat
 
 from builder.foundation.digest import CHUNK
-from builder.steps.compare.blob import Blob
+from builder.foundation.inside.blob import Blob
+from builder.foundation.inside.tree import Entry, Tree, UnreadableError, kind_of, shown
 from builder.steps.compare.packed import Scratch, packing, unpack
-from builder.steps.compare.tree import Entry, Tree, UnreadableError, kind_of, shown
 
 _MAGICS = (b"070701", b"070702")
 _HEADER = 110

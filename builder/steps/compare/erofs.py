@@ -8,10 +8,10 @@ import struct
 from pathlib import Path
 from uuid import UUID
 
+from builder.foundation.inside.blob import Blob
+from builder.foundation.inside.tree import Entry, Tree, UnreadableError, kind_of, shown
 from builder.foundation.process import ProcessError, Runner
 from builder.foundation.toolbox import Toolbox
-from builder.steps.compare.blob import Blob
-from builder.steps.compare.tree import Entry, Tree, UnreadableError, kind_of, shown
 
 _MAGIC = 0xE0F5E1E2
 

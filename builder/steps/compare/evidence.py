@@ -9,10 +9,10 @@ from itertools import islice
 from pathlib import Path
 
 from builder.foundation.errors import LichenError
+from builder.foundation.inside.blob import Blob
+from builder.foundation.inside.tree import shown
 from builder.foundation.process import Runner
-from builder.steps.compare.blob import Blob
 from builder.steps.compare.packed import Scratch
-from builder.steps.compare.tree import shown
 
 WHOLE = 1 << 20  # bytes up to which contents are looked at as a whole
 _BEFORE, _AROUND = 4096, 256 << 10

@@ -10,8 +10,8 @@ import struct
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from builder.steps.compare.blob import Blob
-from builder.steps.compare.tree import Entry, Tree, UnreadableError, shown
+from builder.foundation.inside.blob import Blob
+from builder.foundation.inside.tree import Entry, Tree, UnreadableError, shown
 
 _FOLDER, _LABEL, _LONG_NAME = 0x10, 0x08, 0x0F
 _MOST_FOLDER_BYTES = 1 << 24

@@ -11,9 +11,10 @@ from builder.data.verification import Compared, Difference
 from builder.foundation.atomic import disk_error
 from builder.foundation.digest import digest_bytes
 from builder.foundation.errors import InputError, Problem
+from builder.foundation.inside.blob import Blob
+from builder.foundation.inside.tree import UnreadableError
 from builder.foundation.process import Runner
 from builder.foundation.toolbox import Toolbox
-from builder.steps.compare.blob import Blob
 from builder.steps.compare.causes import CONSEQUENCE
 from builder.steps.compare.documents import settled
 from builder.steps.compare.evidence import Diffoscope, short_diff
@@ -21,7 +22,6 @@ from builder.steps.compare.marks import consequence
 from builder.steps.compare.notes import Notes, Place
 from builder.steps.compare.packed import Scratch
 from builder.steps.compare.parts import Disks, executable_rows, row
-from builder.steps.compare.tree import UnreadableError
 from builder.steps.compare.within import SIDES, Comparison, Verdict
 
 # The build's log tells times and folders of the one build that it is of; it has no checksum either. Signatures beside

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from builder.foundation.inside.tree import Entry
 from builder.steps.compare.clue import Aspect
-from builder.steps.compare.tree import Entry
 
 
 class Change(NamedTuple):

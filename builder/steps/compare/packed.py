@@ -10,8 +10,8 @@ from typing import Protocol
 
 import zstandard
 
-from builder.steps.compare.blob import Blob
-from builder.steps.compare.tree import UnreadableError
+from builder.foundation.inside.blob import Blob
+from builder.foundation.inside.tree import UnreadableError
 
 _MOST = 16 << 30  # bytes that may come out of one frame: a small file must not fill the disk with zeros
 _STEP = 4 << 10  # bytes put in at a time, so that what comes out at once stays small as well

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import struct
 
-from builder.steps.compare.blob import Blob
+from builder.foundation.inside.blob import Blob
+from builder.foundation.inside.portable import is_portable, read_portable
+from builder.foundation.inside.tree import UnreadableError
 from builder.steps.compare.packed import Scratch, packing, unpack
-from builder.steps.compare.portable import is_portable, read_portable
-from builder.steps.compare.tree import UnreadableError
 
 # End of a signed kernel module: the kernel's include/linux/module_signature.h.
 _MODULE_MAGIC = b"~Module signature appended~\n"

@@ -12,16 +12,16 @@ from functools import partial
 from typing import Literal, NamedTuple
 
 from builder.foundation.digest import digest_value
-from builder.steps.compare.blob import Blob
+from builder.foundation.inside.blob import Blob
+from builder.foundation.inside.portable import Portable, is_portable, read_portable
+from builder.foundation.inside.tree import Entry, Tree, UnreadableError
 from builder.steps.compare.causes import CONSEQUENCE, find_cause
 from builder.steps.compare.cpio import is_cpio, read_initrd
 from builder.steps.compare.evidence import Diffoscope, short_diff, windows
 from builder.steps.compare.metadata import changes, moments
 from builder.steps.compare.notes import Notes, Place
 from builder.steps.compare.packed import Scratch, packing, unpack
-from builder.steps.compare.portable import Portable, is_portable, read_portable
 from builder.steps.compare.signatures import unsigned
-from builder.steps.compare.tree import Entry, Tree, UnreadableError
 
 _MOST_UNPACKED = 1 << 28
 # Fields of a file system that follow from what it holds.

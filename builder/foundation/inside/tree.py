@@ -6,7 +6,7 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from builder.steps.compare.blob import Blob
+from builder.foundation.inside.blob import Blob
 
 _KINDS = {
     stat.S_IFREG: "file",

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import pefile
 
-from builder.steps.compare.blob import Blob
-from builder.steps.compare.tree import UnreadableError, shown
+from builder.foundation.inside.blob import Blob
+from builder.foundation.inside.tree import UnreadableError, shown
 
 _HEAD = 1 << 16  # bytes that hold all headers
 _SECURITY = 4  # IMAGE_DIRECTORY_ENTRY_SECURITY

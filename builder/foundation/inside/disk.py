@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builder.foundation.errors import InputError, Problem
+from builder.foundation.inside.blob import Blob
+from builder.foundation.inside.tree import shown
 from builder.foundation.process import ProcessError, Runner
 from builder.foundation.toolbox import Toolbox
-from builder.steps.compare.blob import Blob
-from builder.steps.compare.tree import shown
 
 _BACKUP = 33  # sectors of the second partition table at the disk's end
 # Types of partitions that hold nothing but the signature of a verity hash (the discoverable partitions specification):

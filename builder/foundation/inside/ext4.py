@@ -14,13 +14,23 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from builder.foundation.digest import digest_bytes
-from builder.steps.compare.blob import Blob
-from builder.steps.compare.tree import Entry, Tree, UnreadableError, kind_of, shown
+from builder.foundation.inside.blob import Blob
+from builder.foundation.inside.tree import Entry, Tree, UnreadableError, kind_of, shown
 
 _MAGIC = 0xEF53
 _META_BG, _EXTENTS, _64BIT, _INLINE, _ENCRYPT = 0x10, 0x40, 0x80, 0x8000, 0x10000
 _FLAG_EXTENTS, _FLAG_INLINE = 0x80000, 0x10000000
 _ROOT = 2
+_ATTRIBUTES = 0xEA020000.to_bytes(4, "little")
+_ATTRIBUTES_HEADER = 32  # bytes before the first extended attribute of a block
+_ATTRIBUTE_NAMES = {
+    1: "user.",
+    2: "system.posix_acl_access",
+    3: "system.posix_acl_default",
+    4: "trusted.",
+    6: "security.",
+    7: "system.",
+}
 _MOST_INODES = 50_000_000  # more than any image has: a damaged count must not keep us busy for days
 _MOST_FOLDER_BYTES = 1 << 28
 # Offset, struct format and name of superblock fields that two builds of one image may have otherwise.
@@ -47,10 +57,10 @@ def read_ext4(blob: Blob) -> Tree:
         UnreadableError: it is damaged, or has a feature that is not read here.
     """
     try:
-        reader = _Reader(blob)
+        reader = Ext4(blob)
         tree = Tree(fields=_superblock_fields(reader.superblock))
         for path, number, inode in reader.walk():
-            tree.add(path, reader.entry(inode), number)
+            tree.add(shown(path), _entry(reader, inode), number)
     except (struct.error, ValueError, IndexError, OverflowError) as error:
         raise UnreadableError(f"damaged ext4: {error}") from error
     return tree
@@ -68,29 +78,52 @@ def _superblock_fields(data: bytes) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class _Inode:
+class Inode:
+    """What a file system knows of one file, as it lies on the disk."""
+
     raw: bytes
 
     def u16(self, offset: int) -> int:
+        """The number of two bytes there."""
         return int.from_bytes(self.raw[offset : offset + 2], "little")
 
     def u32(self, offset: int) -> int:
+        """The number of four bytes there."""
         return int.from_bytes(self.raw[offset : offset + 4], "little")
 
     @property
     def mode(self) -> int:
+        """Kind and permissions, as in ``st_mode``."""
         return self.u16(0)
 
     @property
+    def uid(self) -> int:
+        """Number of the owner."""
+        return self.u16(2) | self.u16(0x78) << 16
+
+    @property
+    def gid(self) -> int:
+        """Number of the group."""
+        return self.u16(0x18) | self.u16(0x7A) << 16
+
+    @property
+    def links(self) -> int:
+        """How many names there are."""
+        return self.u16(0x1A)
+
+    @property
     def size(self) -> int:
+        """Bytes."""
         return self.u32(4) | self.u32(0x6C) << 32
 
     @property
     def flags(self) -> int:
+        """What is special about its content, as bits."""
         return self.u32(0x20)
 
     @property
     def extra(self) -> int:
+        """Bytes behind the first 128 that hold fields."""
         return self.u16(0x80) if len(self.raw) > 0x82 else 0
 
     def times(self) -> dict[str, int]:
@@ -107,7 +140,14 @@ class _Inode:
         return found
 
 
-class _Reader:
+class Ext4:
+    """An open ext4 file system.
+
+    Raises:
+        UnreadableError: as every method: it is damaged, or has a feature that is not read here. :mod:`struct` and
+            ``ValueError`` complain about other damage.
+    """
+
     def __init__(self, blob: Blob) -> None:
         self.blob = blob
         self.superblock = data = blob.read(1024, 1024)
@@ -136,37 +176,38 @@ class _Reader:
             high = struct.unpack_from("<I", table, start + 0x28)[0] if size >= 64 else 0
             self.tables.append(low | high << 32)
 
-    def inode(self, number: int) -> _Inode:
+    def inode(self, number: int) -> Inode:
+        """The inode of that number."""
         if not 0 < number <= self.inodes:
             raise UnreadableError(f"damaged ext4: there is no inode {number}")
         group, index = divmod(number - 1, self.per_group)
         raw = self.blob.read(self.tables[group] * self.block + index * self.inode_size, self.inode_size)
         if len(raw) != self.inode_size:
             raise UnreadableError(f"damaged ext4: inode {number} lies beyond the end")
-        return _Inode(raw)
+        return Inode(raw)
 
-    def walk(self) -> Iterator[tuple[str, int, _Inode]]:
+    def walk(self) -> Iterator[tuple[bytes, int, Inode]]:
         """Path, number and inode of everything, folders before what they hold, in the order on disk."""
-        todo = [("/", _ROOT)]
+        todo = [(b"/", _ROOT)]
         seen = set()
         while todo:
             folder, number = todo.pop()
             if number in seen:
-                raise UnreadableError(f"damaged ext4: the folder {folder} is its own parent or has two")
+                raise UnreadableError(f"damaged ext4: the folder {shown(folder)} is its own parent or has two")
             seen.add(number)
             inode = self.inode(number)
             if stat.S_IFMT(inode.mode) != stat.S_IFDIR:
-                raise UnreadableError(f"damaged ext4: {folder} is no folder")
+                raise UnreadableError(f"damaged ext4: {shown(folder)} is no folder")
             if number == _ROOT:
                 yield folder, number, inode
             for name, child in self._names(inode):
-                path = folder.rstrip("/") + "/" + shown(name)
+                path = folder.rstrip(b"/") + b"/" + name
                 node = self.inode(child)
                 yield path, child, node
                 if stat.S_IFMT(node.mode) == stat.S_IFDIR:
                     todo.append((path, child))
 
-    def _names(self, inode: _Inode) -> Iterator[tuple[bytes, int]]:
+    def _names(self, inode: Inode) -> Iterator[tuple[bytes, int]]:
         if inode.size > _MOST_FOLDER_BYTES:
             raise UnreadableError(f"damaged ext4: a folder of {inode.size} bytes")
         data = self.content(inode).read()
@@ -180,7 +221,7 @@ class _Reader:
                 yield name, number
             position += length
 
-    def content(self, inode: _Inode) -> Blob:
+    def content(self, inode: Inode) -> Blob:
         """A file's or folder's bytes."""
         if inode.flags & _FLAG_INLINE:
             raise UnreadableError("ext4 with inline data is not read here")
@@ -213,28 +254,74 @@ class _Reader:
                 logical, count, high, low = struct.unpack_from("<IHHI", node, 12 + index * 12)
                 yield (logical, count - 32768, None) if count > 32768 else (logical, count, low | high << 32)
 
-    def entry(self, inode: _Inode) -> Entry:
-        kind = kind_of(inode.mode)
-        content, link, other = None, "", {}
-        if kind == "file":
-            content = self.content(inode)
-        elif kind == "link":
-            fast = inode.size < 60 and not inode.flags & _FLAG_EXTENTS
-            target = inode.raw[0x28 : 0x28 + inode.size] if fast else self.content(inode).slice(0, 4096).read()
-            link = shown(target)
-        elif "device" in kind:
-            other["device number"] = f"{inode.u32(0x28):#x} {inode.u32(0x2C):#x}"
-        if attributes := self._attributes(inode):
-            other["extended attributes"] = attributes
-        other["flags"] = f"{inode.flags:#x}"
-        other["links"] = str(inode.u16(0x1A))
-        uid, gid = inode.u16(2) | inode.u16(0x78) << 16, inode.u16(0x18) | inode.u16(0x7A) << 16
-        return Entry(kind, stat.S_IMODE(inode.mode), uid, gid, inode.times(), content, link, other)
+    def link(self, inode: Inode) -> bytes:
+        """Where a symbolic link points to."""
+        fast = inode.size < 60 and not inode.flags & _FLAG_EXTENTS
+        return inode.raw[0x28 : 0x28 + inode.size] if fast else self.content(inode).slice(0, 4096).read()
 
-    def _attributes(self, inode: _Inode) -> str:
-        """A digest of the extended attributes; empty when there are none."""
+    def stored_attributes(self, inode: Inode) -> tuple[bytes, bytes]:
+        """The two places of the extended attributes: what follows the inode, and their block; empty when not there."""
         block = inode.u32(0x68) | inode.u16(0x76) << 32
         inside = inode.raw[0x80 + inode.extra :] if inode.extra else b""
-        # Header of the block: its reference count and checksum say nothing of the attributes themselves.
-        outside = self.blob.read(block * self.block + 32, self.block - 32) if block else b""
-        return digest_bytes(inside + outside) if inside.strip(b"\0") or outside else ""
+        return inside, self.blob.read(block * self.block, self.block) if block else b""
+
+    def attributes(self, inode: Inode) -> dict[str, bytes]:
+        """The extended attributes by their full names, sorted, as getxattr(2) gives them."""
+        inside, outside = self.stored_attributes(inode)
+        found: dict[str, bytes] = {}
+        if inside[:4] == _ATTRIBUTES:
+            found |= dict(_attributes(inside, first=4, origin=4))
+        if outside:
+            if outside[:4] != _ATTRIBUTES:
+                raise UnreadableError("damaged ext4: a block of extended attributes has no magic number")
+            found |= dict(_attributes(outside, first=_ATTRIBUTES_HEADER, origin=0))
+        return dict(sorted(found.items()))
+
+
+def _attributes(data: bytes, first: int, origin: int) -> Iterator[tuple[str, bytes]]:
+    """Name and value of each extended attribute.
+
+    Args:
+        first: where the first entry begins.
+        origin: what values are counted from.
+    """
+    position = first
+    while position + 16 <= len(data) and data[position : position + 4] != bytes(4):
+        length, index, offset, inode, size = struct.unpack_from("<BBHII", data, position)
+        name = data[position + 16 : position + 16 + length]
+        value = data[origin + offset : origin + offset + size]
+        if inode or index not in _ATTRIBUTE_NAMES or len(value) != size or len(name) != length:
+            raise UnreadableError("ext4: an extended attribute is damaged, or of a kind that is not read here")
+        full = _ATTRIBUTE_NAMES[index] + name.decode()
+        yield full, _access_list(value) if full.startswith("system.posix_acl") else value
+        position += 16 + -(-length // 4) * 4
+
+
+def _access_list(stored: bytes) -> bytes:
+    """An access control list as getxattr(2) gives it; ext4 leaves out the number where there is no user or group."""
+    made, position = struct.pack("<I", 2), 4
+    while position < len(stored):
+        tag, permissions = struct.unpack_from("<HH", stored, position)
+        named = tag in (2, 8)  # ACL_USER, ACL_GROUP
+        (number,) = struct.unpack_from("<I", stored, position + 4) if named else (0xFFFFFFFF,)
+        made += struct.pack("<HHI", tag, permissions, number)
+        position += 8 if named else 4
+    return made
+
+
+def _entry(reader: Ext4, inode: Inode) -> Entry:
+    kind = kind_of(inode.mode)
+    content, link, other = None, "", {}
+    if kind == "file":
+        content = reader.content(inode)
+    elif kind == "link":
+        link = shown(reader.link(inode))
+    elif "device" in kind:
+        other["device number"] = f"{inode.u32(0x28):#x} {inode.u32(0x2C):#x}"
+    inside, outside = reader.stored_attributes(inode)
+    # Header of the block: its reference count and checksum say nothing of the attributes themselves.
+    if inside.strip(b"\0") or outside:
+        other["extended attributes"] = digest_bytes(inside + outside[_ATTRIBUTES_HEADER:])
+    other["flags"] = f"{inode.flags:#x}"
+    other["links"] = str(inode.links)
+    return Entry(kind, stat.S_IMODE(inode.mode), inode.uid, inode.gid, inode.times(), content, link, other)
