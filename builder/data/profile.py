@@ -9,6 +9,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from builder.data.model import Frozen, Name, Names, Packages, Sha256, Size, Strings, _tuple
 
 Architecture = Literal["amd64", "arm64", "riscv64"]
+# What is known of each stands in compatibility.yaml.
+Board = Literal["orin", "thor"]
 
 
 class Image(Frozen):
@@ -131,6 +133,9 @@ class Profile(Frozen):
         (), description="architectures that the profile is built for"
     )
     suite: Literal["trixie"] = Field("trixie", description="Debian release")
+    board: Board | None = Field(
+        None, description="the machine that the image is for, if it is one of these: CUDA wheels must fit its GPU"
+    )
     image: Image
     kernel: Kernel = Kernel()
     overlays: Names = Field((), description="overlays, in the order in which their files are laid down")
