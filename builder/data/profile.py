@@ -10,6 +10,8 @@ from builder.data.model import Frozen, Name, Names, Packages, Sha256, Size, Stri
 
 Architecture = Literal["amd64", "arm64", "riscv64"]
 Layout = Literal["mutable", "immutable"]
+# What is known of each stands in compatibility.yaml.
+Board = Literal["orin", "thor"]
 
 
 class Image(Frozen):
@@ -153,6 +155,9 @@ class Profile(Frozen):
         (), description="architectures that the profile is built for"
     )
     suite: Literal["trixie"] = Field("trixie", description="Debian release")
+    board: Board | None = Field(
+        None, description="the machine that the image is for, if it is one of these: CUDA wheels must fit its GPU"
+    )
     image: Image
     kernel: Kernel = Kernel()
     overlays: Names = Field((), description="overlays, in the order in which their files are laid down")

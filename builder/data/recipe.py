@@ -117,7 +117,7 @@ class Recipe:
                 "profile": profile.model_dump(
                     mode="json",
                     exclude={
-                        **dict.fromkeys(("description", "extends", "models", "repositories"), True),
+                        **dict.fromkeys(("description", "extends", "models", "repositories", "board"), True),
                         "kernel": {"certificate", "fragments"},
                     },
                 ),
@@ -129,6 +129,8 @@ class Recipe:
                     for name, repository in profile.repositories.items()
                 },
                 **({"kernel": self.kernel.identity()} if self.kernel else {}),
+                # Without one, a lock of before there were boards stays current.
+                **({"board": profile.board} if profile.board else {}),
                 "options": self.options,
                 "overlays": [
                     {

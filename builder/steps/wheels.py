@@ -24,6 +24,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 from uv import find_uv_bin
 
+from builder.data.judgement import CudaLimit
 from builder.data.lock import Wheel
 from builder.foundation.atomic import disk_error
 from builder.foundation.errors import InputError, LichenError, Problem
@@ -33,6 +34,7 @@ from builder.foundation.transport import Limits, PassingError, RefusedError, con
 
 _PYLOCK = ("--format", "pylock.toml", "--output-file", "pylock.toml")
 _ORIGINS = ("--format", "requirements.txt", "--no-header", "--no-annotate", "--emit-index-annotation")
+_NO_EXTRA = re.compile(r"The package `([^`=]+)==([^`]+)` does not have an extra named `([^`]+)`")
 LOCAL = "debian"  # local version label of what Debian provides; no index has it
 # Settings of uv that say how to reach an index. All others could change what is chosen, so uv does not see them.
 TRANSPORT = ("UV_HTTP_", "UV_NATIVE_TLS", "UV_SYSTEM_CERTS", "UV_INSECURE_HOST", "UV_KEYRING_PROVIDER")
@@ -63,11 +65,16 @@ def upstream_version(debian: str, distribution: str = "") -> str:
 
 @dataclass(frozen=True)
 class WheelTarget:
-    """What wheels are for: Python version (``3.13``), uv's name of the platform, and their use in the lock."""
+    """What wheels are for: Python version (``3.13``), uv's name of the platform, and their use in the lock.
+
+    Attributes:
+        cuda: what the driver beside them allows; uv then chooses the newest releases that fit it.
+    """
 
     python: str
     platform: str
     use: Literal["image", "tools"]
+    cuda: CudaLimit | None = None
 
 
 @dataclass(frozen=True)
@@ -110,19 +117,22 @@ def resolve_wheels(
         for distribution, version in versions.items():
             _empty_wheel(folder, distribution, version)
         (folder / "requirements.in").write_text("".join(f"{line}\n" for line in requirements))
-        (folder / "constraints.txt").write_text("".join(f"{k}=={v}\n" for k, v in sorted(versions.items())))
+        constraints = [f"{k}=={v}" for k, v in sorted(versions.items())]
+        constraints += target.cuda.constraints if target.cuda else ()
+        (folder / "constraints.txt").write_text("".join(f"{line}\n" for line in constraints))
         environment = _environment(os.environ)
         try:
-            runner.run([*_command(folder, target, source), *_PYLOCK], cwd=folder, env=environment)
+            told = runner.run([*_command(folder, target, source), *_PYLOCK], cwd=folder, env=environment).stderr
             # pylock.toml does not tell which index a wheel is from; asked again, uv has it all in its cache.
             printed = ""
             if source.vendors:
-                asked = [*_command(folder, target, source), *_ORIGINS]
+                asked = [*_command(folder, target, source), "--quiet", *_ORIGINS]
                 printed = runner.run(asked, cwd=folder, env=environment).stdout
         except ProcessError as error:
             if error.killed:
                 raise
             raise _explain(error.completed.stderr.strip(), target, source, asked_by or {}) from error
+        _require_extras(told, target, asked_by or {})
         document = tomllib.loads((folder / "pylock.toml").read_text())
     entries = [entry for entry in document["packages"] if entry["version"].partition("+")[2] != LOCAL]
     origins = _origins(printed, source.vendors)
@@ -130,7 +140,7 @@ def resolve_wheels(
 
 
 def _command(folder: Path, target: WheelTarget, source: WheelSource) -> list[str | Path]:
-    command: list[str | Path] = [find_uv_bin(), "pip", "compile", "requirements.in", "--quiet"]
+    command: list[str | Path] = [find_uv_bin(), "pip", "compile", "requirements.in"]
     command += ["--no-config", "--system-certs"]
     command += ["--only-binary", ":all:"]
     # The interpreter only runs uv's queries; without it uv would download one of the target's version.
@@ -167,14 +177,39 @@ def _explain(said: str, target: WheelTarget, source: WheelSource, asked_by: Mapp
         return LichenError(Problem("the index of wheels cannot be used", asked, said, remedy))
     platform = f"Python {target.python} on {target.platform}"
     places = [f"{line}: {place}" for line, place in asked_by.items() if _is_named(line, said)]
+    limit = target.cuda
     remedy = "relax or replace the requirement; wheels are needed, nothing is compiled"
     if f"+{LOCAL}" in said:
         remedy = f"relax or replace the requirement; a version with +{LOCAL} is that of the Debian package in the image"
     elif re.search("no (usable )?wheels|no wheels with a matching", said):
         remedy = "choose a version with a wheel for this platform, or take it from Debian (python.provided)"
+    if limit and any(line in said for line in limit.constraints):
+        said = f"{said}\n{limit.why}"
+        remedy = f"relax or replace the requirement; what would fit: {limit.remedy}"
     return InputError(
         Problem("the Python requirements cannot be resolved", "; ".join([*places, platform]), said, remedy)
     )
+
+
+def _require_extras(told: str, target: WheelTarget, asked_by: Mapping[str, str]) -> None:
+    """Refuse what uv only warns of: a release without the extra that was asked for, and so without what it brings.
+
+    uv goes back to such a release when all newer ones are forbidden: ``jax[cuda13]`` beside a driver for CUDA 12 would
+    be a JAX without CUDA.
+
+    Raises:
+        InputError: for each such extra.
+    """
+    problems = []
+    for name, version, extra in _NO_EXTRA.findall(told):
+        places = [f"{line}: {place}" for line, place in asked_by.items() if _is_named(line, f"{name} {extra}")]
+        why, remedy = "uv finds no newer release that fits all requirements", "relax or replace the requirement"
+        if target.cuda and target.cuda.constraints:
+            why, remedy = f"{why}; {target.cuda.why}", f"{remedy}; what would fit: {target.cuda.remedy}"
+        what = f"{name} {version} has no extra {extra!r}"
+        problems.append(Problem(what, "; ".join(places) or name, why, remedy))
+    if problems:
+        raise InputError(problems)
 
 
 def _is_named(requirement: str, said: str) -> bool:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Literal
 
 from builder.data import toolchain
+from builder.data.compatibility import rules
+from builder.data.judgement import judge
 from builder.data.lock import Lock, read_lock
 from builder.data.profile import Architecture
 from builder.data.recipe import Recipe
@@ -18,7 +20,14 @@ from builder.foundation.errors import InputError, Problem
 from builder.foundation.workbench import Workbench
 from builder.steps.profiles import load_buildable
 from builder.steps.render import overlay_files
-from builder.verbs.resolve import locked_models, locked_repositories, resolve_lock, wanted_packages
+from builder.verbs.resolve import (
+    asked_by,
+    locked_models,
+    locked_repositories,
+    required_by,
+    resolve_lock,
+    wanted_packages,
+)
 
 What = Literal["deb", "wheel", "tool", "model", "repository"]
 
@@ -70,7 +79,7 @@ def lock(
 
     Raises:
         InputError: the profile is wrong, a template cannot be rendered, a package does not exist, dependencies cannot
-            be met, or a repository would replace a package of Debian.
+            be met, a repository would replace a package of Debian, or two things of the lock do not fit together.
         LichenError: a mirror cannot be used, or the disk is full.
     """
     recipe, wanted = _wanted(workbench, name, architecture)
@@ -88,6 +97,7 @@ def lock(
             new = resolve_lock(workbench, recipe, wanted, resolution, accept_expired, without)
         except OSError as error:
             raise disk_error(error, workbench.cache.root) from error
+    _require_fit(workbench, recipe, new)
     changed = old is None or new.text() != old.text()
     if changed:
         write_atomically(path, new.text())
@@ -169,6 +179,14 @@ def _require_suites(recipe: Recipe, accept_expired: frozenset[str], without: fro
     ]
     if problems:
         raise InputError(problems)
+
+
+def _require_fit(workbench: Workbench, recipe: Recipe, lock: Lock) -> None:
+    verdict = judge(rules(), recipe, lock, asked_by(recipe), required_by(recipe))
+    for what in verdict.unknown:
+        workbench.progress.note(f"the table of what fits together does not tell {what}")
+    if verdict.problems:
+        raise InputError(verdict.problems)
 
 
 def _old_lock(path: Path) -> Lock | None:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from importlib import metadata
 
+from packaging.utils import canonicalize_name
+
 from builder.data import toolchain
+from builder.data.compatibility import rules
+from builder.data.judgement import cuda_limit
 from builder.data.lock import Deb, Lock, LockedModel, LockedRepository, SuiteIndex, Use, Wheel
 from builder.data.profile import Architecture
 from builder.data.recipe import Recipe
@@ -128,7 +133,7 @@ def _resolve_debs(
                 elif use == "source":
                     debs += root.download(packages[use][0], use)
                 else:
-                    debs += root.resolve(packages[use], use, _asked_by(recipe) if use == "image" else {})
+                    debs += root.resolve(packages[use], use, asked_by(recipe) if use == "image" else {})
             indices += [index for index in root.indices if index not in indices]
     with step(workbench.progress, "resolving mkosi"), root_of(native, [toolchain.MKOSI_SUITE]) as root:
         debs += root.download(toolchain.MKOSI_PACKAGE, "mkosi")
@@ -143,7 +148,7 @@ def _resolve_image(
     # Asked of Debian alone: a vendor's package that calls itself essential must not come unasked.
     essential = [deb.name for deb in debian.resolve(_FIRST, "image", {})]
     named = [name for name in packages if name not in _FIRST]
-    debs = everything.resolve(sorted({*essential, *named}), "image", _asked_by(recipe))
+    debs = everything.resolve(sorted({*essential, *named}), "image", asked_by(recipe))
     names = debian.names()
     problems = [
         Problem(
@@ -168,36 +173,32 @@ def _resolve_image(
 
 
 def _resolve_wheels(
-    workbench: Workbench, recipe: Recipe, architecture: Architecture, debs: Iterable[Deb]
+    workbench: Workbench, recipe: Recipe, architecture: Architecture, debs: Sequence[Deb]
 ) -> list[Wheel]:
     """The image's wheels, and uv itself, which lays them down at build time."""
     if not recipe.requirements:
         return []
     versions = {deb.name: deb.version for deb in debs if "image" in deb.uses}
     platforms = toolchain.WHEEL_PLATFORMS
-    target = WheelTarget(toolchain.PYTHON_VERSIONS[recipe.profile.suite], platforms[architecture], "image")
+    limit = cuda_limit(rules(), debs)
+    target = WheelTarget(toolchain.PYTHON_VERSIONS[recipe.profile.suite], platforms[architecture], "image", limit)
     native = WheelTarget(target.python, platforms[toolchain.BUILD_ARCHITECTURE], "tools")
     source = WheelSource(wheel_index(workbench.runner, workbench.indices), workbench.cache.uv)
     provided = _provided(recipe, versions)
-    asked_by = {
-        line: item.origin(("python", "requirements", index))
-        for item in recipe.overlays
-        for index, line in enumerate(item.overlay.python.requirements)
-    }
     vendors = {n: r.wheels.rstrip("/") for n, r in sorted(recipe.profile.repositories.items()) if r.wheels}
     with step(workbench.progress, "resolving wheels"):
         vendored = replace(source, vendors=vendors)
-        wheels = resolve_wheels(workbench.runner, recipe.requirements, provided, target, vendored, asked_by)
+        wheels = resolve_wheels(workbench.runner, recipe.requirements, provided, target, vendored, _required_by(recipe))
         return wheels + resolve_wheels(workbench.runner, [f"uv=={metadata.version('uv')}"], {}, native, source)
 
 
 def _provided(recipe: Recipe, versions: Mapping[str, str]) -> dict[str, str]:
     """Distribution name to the version of the Debian package that provides it."""
-    asked_by = _asked_by(recipe)
+    places = asked_by(recipe)
     problems = [
         Problem(
             f"{package!r} is no Debian package of its own",
-            asked_by[package],
+            places[package],
             "it is only a name that another provides, and has no version",
             f"name the package itself as what provides {distribution}",
         )
@@ -209,7 +210,26 @@ def _provided(recipe: Recipe, versions: Mapping[str, str]) -> dict[str, str]:
     return {distribution: versions[package] for distribution, package in recipe.provided.items()}
 
 
-def _asked_by(recipe: Recipe) -> dict[str, str]:
+def required_by(recipe: Recipe) -> dict[str, str]:
+    """By the name of a wheel, where a person asked for it."""
+    places: dict[str, str] = {}
+    for line, place in _required_by(recipe).items():
+        # A line that is no requirement is refused by uv, in its own words.
+        name = re.match(r"[A-Za-z0-9._-]*", line)
+        places[canonicalize_name(name[0] if name else "")] = place
+    return places
+
+
+def _required_by(recipe: Recipe) -> dict[str, str]:
+    return {
+        line: item.origin(("python", "requirements", index))
+        for item in recipe.overlays
+        for index, line in enumerate(item.overlay.python.requirements)
+    }
+
+
+def asked_by(recipe: Recipe) -> dict[str, str]:
+    """By the name of a Debian package, where a person asked for it."""
     places: dict[str, str] = {}
     for architecture in recipe.profile.architectures:
         if kernel := recipe.profile.kernel.built_by_debian(architecture):

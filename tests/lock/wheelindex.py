@@ -15,10 +15,11 @@ X86 = "cp313-cp313-manylinux_2_28_x86_64"
 ARM = "cp313-cp313-manylinux_2_28_aarch64"
 
 
-def wheel(name: str, version: str, tag: str, requires: tuple[str, ...] = ()) -> bytes:
+def wheel(name: str, version: str, tag: str, requires: tuple[str, ...] = (), extras: tuple[str, ...] = ()) -> bytes:
     """A wheel with nothing in it but its own description; the same bytes everywhere."""
     info = f"{name.replace('-', '_')}-{version}.dist-info"
     needs = "".join(f"Requires-Dist: {line}\n" for line in requires)
+    needs += "".join(f"Provides-Extra: {extra}\n" for extra in extras)
     files = {
         "METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{needs}",
         "WHEEL": f"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: {tag}\n",
@@ -47,10 +48,16 @@ class Index:
         return f"{self.mirror.url}/{self.folder}"
 
     def add(
-        self, name: str, version: str = "1.0", tag: str = "py3-none-any", requires: tuple[str, ...] = ()
+        self,
+        name: str,
+        version: str = "1.0",
+        tag: str = "py3-none-any",
+        requires: tuple[str, ...] = (),
+        extras: tuple[str, ...] = (),
     ) -> tuple[str, bytes]:
         """Offer a wheel; its file name and content."""
-        return self.put(name, f"{name.replace('-', '_')}-{version}-{tag}.whl", wheel(name, version, tag, requires))
+        content = wheel(name, version, tag, requires, extras)
+        return self.put(name, f"{name.replace('-', '_')}-{version}-{tag}.whl", content)
 
     def put(self, name: str, filename: str, content: bytes) -> tuple[str, bytes]:
         """Offer any file of a project."""
