@@ -13,6 +13,7 @@ import shutil
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -24,6 +25,7 @@ from builder.data import toolchain
 from builder.data.kernel import LOCAL_VERSION, KernelBuild
 from builder.data.layout import HOSTNAME, PRESET, overlay_targets
 from builder.data.lock import Deb, Lock, LockedModel
+from builder.data.manifest import SECURE_BOOT
 from builder.data.profile import Architecture
 from builder.data.recipe import OverlayFolder, Recipe
 from builder.foundation.atomic import disk_error
@@ -177,6 +179,7 @@ def _component(name: str, recipe: Recipe, lock: Lock, subimages: object) -> Tree
         "command_line": recipe.profile.kernel.command_line,
         "root_filesystem": recipe.profile.image.root_filesystem,
         "root_size": recipe.profile.image.root_size,
+        "secure_boot": recipe.secure_boot is not None,
     }
     tree = _template_tree(_templates() / name, variables)
     if build and name in KERNEL_PARTS:
@@ -186,7 +189,22 @@ def _component(name: str, recipe: Recipe, lock: Lock, subimages: object) -> Tree
     if name == "image":
         tree |= {f"extra/{path}": file for path, file in overlay_files(recipe).items()}
         tree |= {path: RenderedFile(mode=0o444, stored=model) for path, model in _model_paths(lock).items()}
+        tree |= _secure_boot_files(recipe, lock)
     return tree
+
+
+def _secure_boot_files(recipe: Recipe, lock: Lock) -> Tree:
+    """What a UKI is signed with, but for the key; nothing when the profile names no certificate."""
+    if not recipe.secure_boot:
+        return {}
+    variables = {
+        "build_triplet": toolchain.TRIPLETS[toolchain.BUILD_ARCHITECTURE],
+        "date": f"{datetime.fromtimestamp(lock.source_date_epoch, UTC):%Y-%m-%d %H:%M:%S}",
+    }
+    return {
+        **_template_tree(_templates() / "secure-boot", variables),
+        SECURE_BOOT: RenderedFile(recipe.secure_boot.pem),
+    }
 
 
 def _kernel_files(name: str, build: KernelBuild, variables: Mapping[str, Any]) -> Tree:
