@@ -56,12 +56,28 @@ ArchitectureName = Annotated[
         autocompletion=complete_architecture,
     ),
 ]
+SnapshotService = Annotated[
+    str,
+    typer.Option(
+        metavar="URL",
+        help="A service with all earlier states of Debian's archives, asked for what mirrors have dropped.",
+        envvar="LICHEN_SNAPSHOT",
+    ),
+]
 ModuleKey = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
         help="Private key for the modules of the project's own kernel, where a profile names its certificate.",
         envvar="LICHEN_MODULE_KEY",
+    ),
+]
+SecureBootKey = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Private key that signs UKIs for Secure Boot, where a profile names its certificate.",
+        envvar="LICHEN_SECURE_BOOT_KEY",
     ),
 ]
 SchemaKind = Literal["profile", "overlay"]

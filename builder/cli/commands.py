@@ -20,12 +20,21 @@ from builder.cli import (
     guests,
     inspecting,
     kernels,
+    keys,
     reporting,
     session,
     signing,
     verifying,
 )
-from builder.cli.arguments import ArchitectureName, ModuleKey, OptionalProfileName, ProfileName, SchemaKind
+from builder.cli.arguments import (
+    ArchitectureName,
+    ModuleKey,
+    OptionalProfileName,
+    ProfileName,
+    SchemaKind,
+    SecureBootKey,
+    SnapshotService,
+)
 from builder.cli.output import emit_json, say, table, tell
 from builder.cli.session import Session
 from builder.foundation.errors import EXIT_FAILED, InputError, Problem
@@ -65,22 +74,24 @@ def lichen(
         list[str] | None,
         typer.Option(metavar="URL", help="A Python package index; may be repeated. Else those of this machine's pip."),
     ] = None,
-    snapshot: Annotated[
-        str,
-        typer.Option(
-            metavar="URL",
-            help="A service with all earlier states of Debian's archives, asked for what mirrors have dropped.",
-            envvar="LICHEN_SNAPSHOT",
-        ),
-    ] = "",
+    snapshot: SnapshotService = "",
     module_key: ModuleKey = None,
+    secure_boot_key: SecureBootKey = None,
     json: Annotated[bool, typer.Option("--json", help="Print results and errors as JSON.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Tell more while working and when failing.")] = False,
     version: Annotated[bool, typer.Option("--version", help="Print the version and end.")] = False,
 ) -> None:
     """Reproducible AI Linux images from a short YAML profile."""
     context.obj = Session(
-        project, cache, tuple(mirror or ()), tuple(index or ()), snapshot, module_key, json=json, verbose=verbose
+        project,
+        cache,
+        tuple(mirror or ()),
+        tuple(index or ()),
+        snapshot,
+        module_key,
+        secure_boot_key,
+        json=json,
+        verbose=verbose,
     )
     if version:
         emit_json({"version": __version__}) if json else say(f"lichen {__version__}")
@@ -213,6 +224,7 @@ app.command()(reporting.report)
 app.command("test")(guests.run_tests)
 app.command()(diffing.diff)
 app.add_typer(kernels.app, name="kernel")
+app.add_typer(keys.app, name="keys")
 app.command()(verifying.verify)
 app.command()(cleaning.clean)
 

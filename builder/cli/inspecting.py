@@ -73,6 +73,9 @@ def _rows(found: Inspection) -> Iterator[tuple[str, str]]:
         yield "licences", f"{found.licences} different; of {found.unlicensed} packages none that a program can read"
     yield "integrity", "something is wrong" if found.folder_problems else "every file is as its checksum says"
     yield "signed", _signed(found)
+    if secure := found.secure_boot:
+        by = f"{secure.name}, certificate {secure.certificate}"
+        yield "Secure Boot", f"not signed for {by}: {secure.refused}" if secure.refused else f"signed by {by}"
 
 
 def _signed(found: Inspection) -> str:

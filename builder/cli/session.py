@@ -23,6 +23,7 @@ GLOBAL_OPTIONS = {
     "--index": True,
     "--snapshot": True,
     "--module-key": True,
+    "--secure-boot-key": True,
     "--json": False,
     "--verbose": False,
 }
@@ -43,6 +44,7 @@ class Session:
     indices: tuple[str, ...] = ()
     snapshot: str = ""
     module_key: Path | None = None
+    secure_boot_key: Path | None = None
     json: bool = False
     verbose: bool = False
 
@@ -86,6 +88,7 @@ class Session:
                 indices=self.indices,
                 snapshot=self.snapshot,
                 module_key=self.module_key.absolute() if self.module_key else None,
+                secure_boot_key=self.secure_boot_key.absolute() if self.secure_boot_key else None,
             )
 
 

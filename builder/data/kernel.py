@@ -6,40 +6,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from cryptography.hazmat.primitives.serialization import Encoding
-
+from builder.data.certificate import Certificate, read_certificate
 from builder.data.fragment import Fragment, Setting, config_text, merge_fragments, read_fragment
 from builder.data.lock import Deb
 from builder.data.profile import Architecture
-from builder.foundation.digest import digest_bytes, digest_value
+from builder.foundation.digest import digest_value
 from builder.foundation.errors import InputError, Problem
 
 # Behind the version in the kernel's release (`uname -r`) and in the names of its packages.
 LOCAL_VERSION = "-lichen"
-MAKE_MODULE_KEY = (
-    "make a key and its certificate with `openssl req -x509 -newkey rsa:4096 -noenc -days 36500 -subj /CN=modules "
-    "-keyout KEY.pem -out CERTIFICATE.pem`, the key outside of the project"
-)
+MODULE_CERTIFICATE = "the certificate of the modules' key"
+MAKE_MODULE_KEY = "make a key and its certificate with `lichen keys new FOLDER`, outside of the project"
 # The archive that a manifest names for packages of the project's own.
 OWN_ARCHIVE = "lichen"
 # Where the build lays the certificate, relative to the source.
 CERTIFICATE = "certs/lichen.pem"
 _KINDS: Mapping[Architecture, str] = {"amd64": "x86", "arm64": "arm64", "riscv64": "riscv"}
-
-
-@dataclass(frozen=True)
-class Certificate:
-    """The X.509 certificate of the key that signs modules; ``place`` is where the profile names its file."""
-
-    pem: bytes
-    place: str
-
-    @property
-    def sha256(self) -> str:
-        """Of the PEM text that the kernel is built with."""
-        return digest_bytes(self.pem)
 
 
 @dataclass(frozen=True)
@@ -160,43 +142,13 @@ def read_kernel(
             problems.extend(error.problems)
     trusted = None
     try:
-        trusted = read_certificate(root, *certificate) if certificate else None
+        if certificate:
+            trusted = read_certificate(root, *certificate, what=MODULE_CERTIFICATE, make_one=MAKE_MODULE_KEY)
     except InputError as error:
         problems.extend(error.problems)
     if problems:
         raise InputError(problems)
     return OwnKernel(source, tuple(read), trusted)
-
-
-def read_certificate(root: Path, path: str, place: str) -> Certificate:
-    """The certificate at ``path``, relative to the project ``root``.
-
-    Raises:
-        InputError: it is missing, outside the project, no certificate of an RSA key, or holds a private key.
-    """
-    file = root / path
-    remedy = MAKE_MODULE_KEY
-
-    def fault(why: str) -> InputError:
-        return InputError(
-            Problem("the certificate of the modules' key cannot be used", place, f"{file}: {why}", remedy)
-        )
-
-    if not file.resolve().is_relative_to(root.resolve()):
-        raise fault("it lies outside the project")
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise fault(error.strerror or str(error)) from error
-    if b"PRIVATE KEY" in content:
-        raise fault("it holds a private key, which must never be in a project")
-    try:
-        certificate = x509.load_pem_x509_certificate(content)
-    except ValueError as error:
-        raise fault("it holds no X.509 certificate in PEM form") from error
-    if not isinstance(certificate.public_key(), RSAPublicKey):
-        raise fault("its key is not RSA, which kernels of every configuration can check")
-    return Certificate(certificate.public_bytes(Encoding.PEM), place)
 
 
 def architectures_disagree(kernel: OwnKernel, architectures: Sequence[Architecture]) -> list[Problem]:

@@ -34,6 +34,11 @@ class Image(Frozen):
     size_budget: Size | None = Field(
         None, description="what all files of the root file system may take together; a build over it fails"
     )
+    secure_boot: str | None = Field(
+        None,
+        description="file with the X.509 certificate of the key that signs the UKI for Secure Boot, relative to the "
+        "project",
+    )
 
     @property
     def root_filesystem(self) -> str:

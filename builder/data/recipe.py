@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from builder.data.certificate import Certificate
 from builder.data.kernel import OwnKernel
 from builder.data.overlay import Overlay
 from builder.data.profile import Architecture, Profile
@@ -51,6 +52,7 @@ class Recipe:
         origins: for each key path of the merged profile, ``FILE:LINE`` of the file that set it.
         keys: the public key of each of the profile's repositories.
         kernel: the project's own kernel, None for one that Debian built.
+        secure_boot: the certificate of the key that signs the UKI, None when none is to be signed.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Recipe:
     origins: dict[KeyPath, str]
     keys: dict[str, PublicKey] = field(default_factory=dict)
     kernel: OwnKernel | None = None
+    secure_boot: Certificate | None = None
 
     def packages(self, architecture: Architecture) -> tuple[str, ...]:
         """Debian packages of the image that a person named, and its kernel if Debian built it, sorted."""
@@ -118,6 +121,7 @@ class Recipe:
                     mode="json",
                     exclude={
                         **dict.fromkeys(("description", "extends", "models", "repositories", "board"), True),
+                        "image": {"secure_boot"},
                         "kernel": {"certificate", "fragments"},
                     },
                 ),
@@ -131,6 +135,7 @@ class Recipe:
                 **({"kernel": self.kernel.identity()} if self.kernel else {}),
                 # Without one, a lock of before there were boards stays current.
                 **({"board": profile.board} if profile.board else {}),
+                **({"secure_boot": self.secure_boot.sha256} if self.secure_boot else {}),
                 "options": self.options,
                 "overlays": [
                     {

@@ -6,6 +6,11 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
 from builder.foundation.errors import InputError, Problem
 
 UNUSABLE = "this key cannot be used for signing"
@@ -35,3 +40,24 @@ def read_key_file(path: Path, forbidden: Sequence[Path], make_one: str) -> bytes
         why = f"its permissions are {stat.S_IMODE(mode):04o}: others on this machine can use it"
         raise InputError(Problem(UNUSABLE, str(path), why, f"run `chmod 600 {path}`"))
     return content
+
+
+def read_rsa_key(path: Path, certificate: x509.Certificate, forbidden: Sequence[Path], make_one: str) -> RSAPrivateKey:
+    """The private RSA key in a PEM file that belongs to a certificate.
+
+    Args:
+        forbidden, make_one: as of :func:`read_key_file`.
+
+    Raises:
+        InputError: as :func:`read_key_file`, it is no plain RSA key, or not the certificate's. No word of it is in the
+            error.
+    """
+    pem = read_key_file(path, forbidden, make_one)
+    remedy = "name the key that belongs to the certificate in the profile"
+    try:
+        key = load_pem_private_key(pem, password=None)
+    except (TypeError, ValueError, UnsupportedAlgorithm):
+        raise InputError(Problem(UNUSABLE, str(path), "it holds no plain private key in PEM form", remedy)) from None
+    if not isinstance(key, RSAPrivateKey) or key.public_key() != certificate.public_key():
+        raise InputError(Problem(UNUSABLE, str(path), "the certificate is of another one", remedy))
+    return key

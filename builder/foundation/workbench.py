@@ -25,6 +25,7 @@ class Workbench:
         indices: base URLs of Python package indices given by the person; pip's configuration when empty.
         module_key: file with the private key that modules of a project's own kernel are signed with; None leaves them
             unsigned.
+        secure_boot_key: file with the private key that UKIs are signed with for Secure Boot; None leaves them unsigned.
         snapshot: base URL of a service that keeps all earlier states of Debian's archives; none when empty.
     """
 
@@ -37,3 +38,4 @@ class Workbench:
     indices: tuple[str, ...] = ()
     snapshot: str = ""
     module_key: Path | None = None
+    secure_boot_key: Path | None = None

@@ -60,6 +60,7 @@ _ENVIRONMENT = {
 }
 _FULL = ("No space left on device", "disk is full", "Disk full", "ENOSPC")
 _SMALL_ROOT = ("in ext2 filesystem while", "Could not allocate inode")  # mke2fs, out of blocks or inodes
+_BOOT_KEY = "secure-boot.key"
 _RESERVE = 1 << 30  # bytes of memory left to everything else
 # In the tools tree: shifts the clock for whatever is started with it.
 _CLOCK = "usr/lib/*/faketime/libfaketimeMT.so.1"
@@ -93,6 +94,7 @@ class Assembler:
         binds: Mapping[str, Path],
         log: Path,
         kept: Path | None = None,
+        boot_key: Path | None = None,
     ) -> None:
         """Build the configuration in ``tree``; its outputs appear in ``output``.
 
@@ -101,6 +103,8 @@ class Assembler:
             tools: the tools tree; None for the host's own programs (only the tools tree itself is built so).
             binds: place in ``tree/`` or ``output/`` to the finished component that appears there, read-only.
             kept: folder for compiled objects, which appears writable as ``tree/ccache``; None for none.
+            boot_key: file with the private key that signs the UKI for Secure Boot, seen beside the tree; None leaves
+                it unsigned.
             log: everything that mkosi and the programs under it print is appended.
 
         Raises:
@@ -115,9 +119,12 @@ class Assembler:
             size = self._tmpfs_size(tree.name, needed, Path(name))
             mounts = self._mounts(tree, output, Path(name), tools, binds)
             mounts += [("rw", kept, "tree/ccache")] if kept else []
+            mounts += [("ro", boot_key, _BOOT_KEY)] if boot_key else []
             command = [sys.executable, "-m", "mkosi"]
             command += ["--directory", str(_PLACE / "tree"), "--output-directory", str(_PLACE / "output"), "--force"]
             command += ["--workspace-directory", str(_PLACE / "workspace")]
+            if boot_key:
+                command += ["--secure-boot=yes", "--secure-boot-key", str(_PLACE / _BOOT_KEY)]
             if tools:
                 command += ["--tools-tree", str(_PLACE / "tools"), *_shifted(self.circumstances.clock, tools)]
             try:

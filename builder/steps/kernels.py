@@ -9,19 +9,19 @@ from pathlib import Path
 from typing import Protocol
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.hashes import SHA512
-from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.hazmat.primitives.serialization.pkcs7 import PKCS7Options, PKCS7SignatureBuilder
 
+from builder.data.certificate import Certificate
 from builder.data.fragment import parse_config
 from builder.data.kconfig import judge
-from builder.data.kernel import MAKE_MODULE_KEY, OWN_ARCHIVE, Certificate, KernelBuild
+from builder.data.kernel import MAKE_MODULE_KEY, OWN_ARCHIVE, KernelBuild
 from builder.data.lock import Deb
 from builder.foundation.digest import digest_file
-from builder.foundation.errors import InputError, Problem
-from builder.foundation.keyfile import UNUSABLE, read_key_file
+from builder.foundation.errors import InputError
+from builder.foundation.keyfile import read_rsa_key
 
 # What the component kernel-config leaves.
 CONFIG = "config"
@@ -120,16 +120,7 @@ def read_module_signer(path: Path, certificate: Certificate, forbidden: Sequence
         forbidden: folders in which no key may lie, since what is there gets published.
 
     Raises:
-        InputError: as :func:`~builder.foundation.keyfile.read_key_file`, it is no plain RSA key, or not the one that
-            the kernel trusts.
+        InputError: as :func:`~builder.foundation.keyfile.read_rsa_key`.
     """
-    pem = read_key_file(path, forbidden, MAKE_MODULE_KEY)
-    remedy = f"name the key that belongs to the certificate in {certificate.place}"
-    try:
-        key = load_pem_private_key(pem, password=None)
-    except (TypeError, ValueError, UnsupportedAlgorithm):
-        raise InputError(Problem(UNUSABLE, str(path), "it holds no plain private key in PEM form", remedy)) from None
     parsed = x509.load_pem_x509_certificate(certificate.pem)
-    if not isinstance(key, RSAPrivateKey) or key.public_key() != parsed.public_key():
-        raise InputError(Problem(UNUSABLE, str(path), "the kernel trusts another one", remedy))
-    return FileModuleSigner(key, parsed, certificate.sha256)
+    return FileModuleSigner(read_rsa_key(path, parsed, forbidden, MAKE_MODULE_KEY), parsed, certificate.sha256)

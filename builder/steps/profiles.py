@@ -11,6 +11,7 @@ from typing import Any, TypeVar, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from builder.data import toolchain
+from builder.data.certificate import BOOT_CERTIFICATE, MAKE_BOOT_KEY, Certificate, read_certificate
 from builder.data.kernel import OwnKernel, architectures_disagree, read_kernel
 from builder.data.layout import layout_problems, tree_problems
 from builder.data.overlay import Overlay
@@ -143,6 +144,7 @@ def load_recipe(project: Project, name: str) -> Recipe:
     found.wrong.extend(layout_problems(overlays, profile.models if profile else {}, merged.place))
     keys = _keys(project, profile, merged, found) if profile else {}
     kernel = _kernel(project, profile, overlays, merged, found) if profile else None
+    secure_boot = _secure_boot(project, profile, merged, found) if profile else None
     if profile and not profile.abstract and not profile.architectures:
         remedy = "add `architectures: [amd64]`, or `abstract: true` for a parent"
         found.absent.append(Problem("the profile names no architecture", str(documents[-1].path), "", remedy))
@@ -151,7 +153,7 @@ def load_recipe(project: Project, name: str) -> Recipe:
         # One place, one problem: the first one told is the cause of the others, and a value that may have several
         # types is refused by each of them.
         raise InputError(list({problem.where: problem for problem in reversed(problems)}.values())[::-1])
-    return Recipe(name, profile, overlays, options, merged.origins, keys, kernel)
+    return Recipe(name, profile, overlays, options, merged.origins, keys, kernel, secure_boot)
 
 
 def load_buildable(project: Project, name: str) -> Recipe:
@@ -373,3 +375,17 @@ def _kernel(
         return None
     found.wrong.extend(architectures_disagree(own, profile.architectures))
     return own
+
+
+def _secure_boot(project: Project, profile: Profile, merged: _Merged, found: _Findings) -> Certificate | None:
+    """The certificate of the key that signs the UKI; None when the profile names none."""
+    if profile.image.secure_boot is None:
+        return None
+    place = merged.place(("image", "secure_boot"))
+    try:
+        return read_certificate(
+            project.root, profile.image.secure_boot, place, what=BOOT_CERTIFICATE, make_one=MAKE_BOOT_KEY
+        )
+    except InputError as error:
+        found.wrong.extend(error.problems)
+        return None

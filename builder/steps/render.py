@@ -13,6 +13,7 @@ import shutil
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -24,6 +25,7 @@ from builder.data import toolchain
 from builder.data.kernel import LOCAL_VERSION, KernelBuild
 from builder.data.layout import HOSTNAME, PRESET, STATE_LABEL, STATE_TYPE, WRITABLE, overlay_targets
 from builder.data.lock import Deb, Lock, LockedModel
+from builder.data.manifest import SECURE_BOOT
 from builder.data.profile import Architecture
 from builder.data.recipe import OverlayFolder, Recipe
 from builder.foundation.atomic import disk_error
@@ -181,6 +183,7 @@ def _component(name: str, recipe: Recipe, lock: Lock, subimages: object) -> Tree
         "state_type": STATE_TYPE,
         "state_label": STATE_LABEL,
         "writable": WRITABLE,
+        "secure_boot": recipe.secure_boot is not None,
     }
     tree = _template_tree(_templates() / name, variables)
     if (own := _templates() / "layouts" / image.layout / name).is_dir():
@@ -192,6 +195,7 @@ def _component(name: str, recipe: Recipe, lock: Lock, subimages: object) -> Tree
     if name == "image":
         tree |= _beside(tree, {f"extra/{path}": file for path, file in overlay_files(recipe).items()})
         tree |= {path: RenderedFile(mode=0o444, stored=model) for path, model in _model_paths(lock).items()}
+        tree |= _secure_boot_files(recipe, lock)
     return tree
 
 
@@ -215,6 +219,20 @@ def _beside(tree: Tree, laid: Tree) -> Tree:
             ]
         )
     return laid
+
+
+def _secure_boot_files(recipe: Recipe, lock: Lock) -> Tree:
+    """What a UKI is signed with, but for the key; nothing when the profile names no certificate."""
+    if not recipe.secure_boot:
+        return {}
+    variables = {
+        "build_triplet": toolchain.TRIPLETS[toolchain.BUILD_ARCHITECTURE],
+        "date": f"{datetime.fromtimestamp(lock.source_date_epoch, UTC):%Y-%m-%d %H:%M:%S}",
+    }
+    return {
+        **_template_tree(_templates() / "secure-boot", variables),
+        SECURE_BOOT: RenderedFile(recipe.secure_boot.pem),
+    }
 
 
 def _kernel_files(name: str, build: KernelBuild, variables: Mapping[str, Any]) -> Tree:

@@ -34,7 +34,7 @@ from builder.steps.finish import Papers, finish_image, require_installed
 from builder.steps.kernels import judged, sign_modules
 from builder.steps.render import component_tree, kernel_build, write_tree
 from builder.verbs.fetch import bring
-from builder.verbs.plan import module_signer
+from builder.verbs.plan import boot_key, module_signer
 from builder.verbs.report import refresh_report
 
 MKOSI_PACKAGE = "usr/lib/python3/dist-packages"
@@ -289,7 +289,8 @@ class Assembly:
         if name == "kernel" and self.circumstances == USUAL:
             kept = bench.cache.compiled
             kept.mkdir(parents=True, exist_ok=True)
-        assembler.build(tree, output, needed=needed, tools=tools, binds=binds, log=self.log, kept=kept)
+        key = boot_key(bench, self.recipe) if name == "image" else None
+        assembler.build(tree, output, needed=needed, tools=tools, binds=binds, log=self.log, kept=kept, boot_key=key)
 
     def _needed(self, name: str) -> int:
         """Bytes that a component's workspace may take, an estimate from above."""

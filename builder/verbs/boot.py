@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from builder.data.manifest import Manifest, read_manifest
+from builder.data.manifest import SECURE_BOOT, UKI, Manifest, read_manifest
 from builder.foundation.errors import InputError, LichenError, Problem
 from builder.foundation.place import Cache
 from builder.foundation.progress import step
@@ -22,9 +22,10 @@ from builder.foundation.workbench import Workbench
 from builder.steps.machine import Acceleration, Machine, MachineSpec, recorded_probe
 from builder.steps.machine import guest as machines
 from builder.steps.machine.acceleration import KVM
-from builder.steps.machine.hardware import SSH_PORT, Kind
+from builder.steps.machine.hardware import SSH_PORT, Kind, find_hardware
 from builder.steps.machine.monitor import monitor, owner, press_power
 from builder.steps.machine.secureshell import SecureShell
+from builder.steps.secureboot import bears_signature, der
 
 NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}")
 DISK = "image.raw"
@@ -119,7 +120,7 @@ def acceleration(workbench: Workbench, toolbox: Toolbox, architecture: str, kind
 
 
 def specify(image: Path, manifest: Manifest, request: Request, kind: Kind) -> MachineSpec:
-    """The machine for an image folder: the image's ports are forwarded too."""
+    """The machine for an image folder: the image's ports are forwarded, and Secure Boot is enforced if it is signed."""
     return MachineSpec(
         image=image / DISK,
         kind=kind,
@@ -131,7 +132,26 @@ def specify(image: Path, manifest: Manifest, request: Request, kind: Kind) -> Ma
         data_size=request.data_size,
         forwards={**dict.fromkeys(manifest.ports, 0), **request.forwards},
         credentials=request.credentials,
+        trusted=trusted(image, manifest),
     )
+
+
+def trusted(image: Path, manifest: Manifest) -> bytes | None:
+    """The certificate (DER) that firmware must trust to boot a signed image; None where Secure Boot is not enforced.
+
+    That is for images that are not signed, and for architectures without firmware that could.
+
+    Raises:
+        LichenError: the image folder is damaged, or of no architecture that is booted here.
+    """
+    if SECURE_BOOT not in manifest.artefacts or find_hardware(manifest.architecture).secure is None:
+        return None
+    try:
+        pem = (image / SECURE_BOOT).read_bytes()
+        return der(pem) if bears_signature(image / UKI, pem) else None
+    except (OSError, ValueError) as error:
+        remedy = "`lichen inspect` tells what is wrong with the folder"
+        raise LichenError(Problem("the image's certificate cannot be read", str(image), str(error), remedy)) from error
 
 
 def boot_console(

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from builder.data.licence import NOASSERTION
-from builder.data.manifest import ENVELOPE, MANIFEST, PROVENANCE, SIGNATURE, SUMS, Manifest, read_manifest
+from builder.data.manifest import (
+    ENVELOPE,
+    MANIFEST,
+    PROVENANCE,
+    SECURE_BOOT,
+    SIGNATURE,
+    SUMS,
+    UKI,
+    Manifest,
+    read_manifest,
+)
 from builder.foundation.errors import InputError, LichenError, Problem
-from builder.steps import inspection
+from builder.steps import inspection, secureboot
 from builder.steps.signing import key_id, read_envelope, read_public_key, verifies
 
 T = TypeVar("T")
@@ -36,6 +46,21 @@ class Signature:
 
 
 @dataclass(frozen=True)
+class SecureBoot:
+    """What is known of the signature that firmware asks for.
+
+    Attributes:
+        certificate: SHA-256 of the certificate that the profile names, as ``openssl x509 -fingerprint`` tells it.
+        name: its subject.
+        refused: why firmware that trusts it would not start the UKI; empty when it would.
+    """
+
+    certificate: str
+    name: str
+    refused: str = ""
+
+
+@dataclass(frozen=True)
 class Inspection:
     """What was found in an image folder.
 
@@ -46,6 +71,7 @@ class Inspection:
         size: their bytes.
         licences: different licence expressions of its packages.
         unlicensed: packages whose licence no program can read.
+        secure_boot: None when the image's profile names no certificate.
     """
 
     folder: Path
@@ -56,6 +82,7 @@ class Inspection:
     size: int = 0
     licences: int = 0
     unlicensed: int = 0
+    secure_boot: SecureBoot | None = None
 
     @property
     def problems(self) -> tuple[Problem, ...]:
@@ -66,6 +93,7 @@ class Inspection:
         """For ``--json``."""
         told: dict[str, Any] = {"folder": str(self.folder), "problems": [item.as_dict() for item in self.problems]}
         told["signature"] = {"state": self.signature.state, "key_id": self.signature.key_id}
+        told["secure_boot"] = asdict(self.secure_boot) if self.secure_boot else None
         if self.manifest:
             names = ("profile", "architecture", "lock", "image", "kernel", "overlays", "tools", "source_date_epoch")
             told |= self.manifest.model_dump(mode="json", include=set(names))
@@ -97,6 +125,7 @@ def inspect_image(folder: Path, key: Path | None = None) -> Inspection:
     manifest = read(lambda: read_manifest(folder / MANIFEST))
     bill = read(lambda: inspection.read_bill(folder))
     entries = read(lambda: inspection.read_inside(folder)) or []
+    secure_boot = read(lambda: _secure_boot(folder, sums))
     if manifest:
         problems += inspection.manifest_problems(folder, manifest, sums)
         problems += inspection.provenance_problems(folder, manifest, sums)
@@ -111,7 +140,20 @@ def inspect_image(folder: Path, key: Path | None = None) -> Inspection:
         size=sum(entry.size for entry in entries),
         licences=len({licence for licence in said if licence != NOASSERTION}),
         unlicensed=said.count(NOASSERTION),
+        secure_boot=secure_boot,
     )
+
+
+def _secure_boot(folder: Path, sums: Mapping[str, str]) -> SecureBoot | None:
+    if SECURE_BOOT not in sums:
+        return None
+    try:
+        pem = (folder / SECURE_BOOT).read_bytes()
+        certificate, name = secureboot.described(pem)
+        return SecureBoot(certificate, name, secureboot.why_refused(folder / UKI, pem))
+    except (OSError, ValueError) as error:
+        where = str(folder / SECURE_BOOT)
+        raise InputError(Problem("the signature for Secure Boot cannot be read", where, str(error))) from error
 
 
 def _signature(folder: Path, trusted: Ed25519PublicKey | None) -> Signature:

@@ -11,7 +11,7 @@ from builder import __version__
 from builder.data.bill import CYCLONEDX, SPDX, Bill, Part
 from builder.data.contents import BUILD, CONTENTS, FileEntry, contents_text, read_contents
 from builder.data.lock import Deb, Lock
-from builder.data.manifest import KERNEL_CONFIG, Artefact, Manifest
+from builder.data.manifest import KERNEL_CONFIG, SECURE_BOOT, Artefact, Manifest
 from builder.data.plan import Plan
 from builder.data.recipe import Recipe
 from builder.foundation.process import Runner
@@ -86,6 +86,9 @@ class Writer:
         told = {CONTENTS: contents_text(entries), SPDX: spdx_text(bill), CYCLONEDX: cyclonedx_text(bill)}
         if self.built:
             told[KERNEL_CONFIG] = (self.trees["modules"] / CONFIG).read_text(encoding="utf-8")
+        if self.recipe.secure_boot:
+            # Also of an unsigned UKI, so that only signatures differ from that of somebody with the key.
+            told[SECURE_BOOT] = self.recipe.secure_boot.pem.decode("ascii")
         return told
 
     def attest(self, manifest: Manifest) -> str:

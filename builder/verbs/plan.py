@@ -7,7 +7,7 @@ from pathlib import Path
 
 from builder.data.history import Target, estimate
 from builder.data.lock import Lock, Use
-from builder.data.manifest import Manifest, read_manifest
+from builder.data.manifest import UKI, Manifest, read_manifest
 from builder.data.plan import Component, Plan
 from builder.data.recipe import Recipe
 from builder.foundation.digest import digest_file, digest_value
@@ -18,6 +18,7 @@ from builder.steps.components import ComponentCache
 from builder.steps.kernels import ModuleSigner, read_module_signer
 from builder.steps.profiles import load_buildable
 from builder.steps.render import component_tree, tree_digest
+from builder.steps.secureboot import bears_signature, require_boot_key
 from builder.verbs.lock import current_lock
 from builder.verbs.staleness import why_stale
 
@@ -44,16 +45,21 @@ def plan_image(workbench: Workbench, recipe: Recipe, lock: Lock) -> Plan:
     """As :func:`make_plan`, for a recipe and its current lock."""
     cache = ComponentCache(workbench.cache.components)
     target = Target(profile=recipe.name, architecture=lock.architecture)
+    to_sign = boot_key(workbench, recipe) is not None
     components = []
     for component in image_components(recipe, lock, module_signer(workbench, recipe)):
+        unsigned = False
         if component.name == "image":
-            cached = _built_image(workbench.project, lock) == component.key
+            there = _built_image(workbench.project, lock) == component.key
+            unsigned = there and to_sign and not image_signed(workbench.project, recipe, lock)
+            cached = there and not unsigned
         else:
             cached = cache.has(component)
         told: dict[str, object] = {"cached": cached}
         if not cached:
             history = cache.history(component.name)
             told["moved"], told["stale"] = why_stale(component, history, recipe, target)
+            told |= {"stale": ("its UKI is not signed",)} if unsigned else {}
             told["estimate"] = estimate(history, target)
         components.append(component.model_copy(update=told))
     return Plan(profile=recipe.name, architecture=lock.architecture, lock=lock.digest, components=tuple(components))
@@ -69,6 +75,26 @@ def module_signer(workbench: Workbench, recipe: Recipe) -> ModuleSigner | None:
     if not certificate or not workbench.module_key:
         return None
     return read_module_signer(workbench.module_key, certificate, [workbench.project.root, workbench.cache.root])
+
+
+def boot_key(workbench: Workbench, recipe: Recipe) -> Path | None:
+    """The key that signs the profile's UKI; None when nobody does.
+
+    An image without a signature is the same component as one with: signing changes nothing else of it.
+
+    Raises:
+        InputError: the key cannot be used, or is not the one of the profile's certificate.
+    """
+    if not recipe.secure_boot or not workbench.secure_boot_key:
+        return None
+    forbidden = [workbench.project.root, workbench.cache.root]
+    return require_boot_key(workbench.secure_boot_key, recipe.secure_boot, forbidden)
+
+
+def image_signed(project: Project, recipe: Recipe, lock: Lock) -> bool:
+    """Whether the UKI of the finished image says that it is signed for the profile's certificate."""
+    folder = project.image(lock.profile, lock.architecture, lock.digest)
+    return recipe.secure_boot is not None and bears_signature(folder / UKI, recipe.secure_boot.pem)
 
 
 def image_components(recipe: Recipe, lock: Lock, signer: ModuleSigner | None = None) -> tuple[Component, ...]:

@@ -38,6 +38,7 @@ class Order(Frozen):
     circumstances: Circumstances
     module_key: str | None = None
     kernel: bool = False
+    secure_boot_key: str | None = None
 
 
 class Event(Frozen):
@@ -83,8 +84,13 @@ def tell(event: Event) -> None:
 
 def main(order: Order) -> None:
     """Build, and tell how it ended. Only bugs raise."""
-    key = Path(order.module_key) if order.module_key else None
-    workbench = Workbench(Project(Path(order.project)), Cache(Path(order.cache)), progress=Teller(), module_key=key)
+    workbench = Workbench(
+        Project(Path(order.project)),
+        Cache(Path(order.cache)),
+        progress=Teller(),
+        module_key=Path(order.module_key) if order.module_key else None,
+        secure_boot_key=Path(order.secure_boot_key) if order.secure_boot_key else None,
+    )
     begin = time.monotonic()
     what = order.profile, order.architecture, order.circumstances
     try:

@@ -190,7 +190,7 @@ class _Work:
                 files = {item.sha256: item.size for item in self.files}
                 profile = self.recipe.profile
                 keys = sorted({item.key for item in profile.repositories.values()})
-                keys += [profile.kernel.certificate] if profile.kernel.certificate else []
+                keys += [name for name in (profile.kernel.certificate, profile.image.secure_boot) if name]
                 host = lay_out(variation, scratch, self.workbench.project, self.workbench.cache, files, keys)
             built = self._build(host, title)
             conditions = {**variation.conditions(), **_clock(variation.circumstances.clock, built.clock)}
@@ -220,6 +220,7 @@ class _Work:
             circumstances=host.variation.circumstances,
             module_key=str(self.workbench.module_key) if self.workbench.module_key else None,
             kernel=self.toolbox is None,
+            secure_boot_key=str(self.workbench.secure_boot_key) if self.workbench.secure_boot_key else None,
         )
         ended: list[Event] = []
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.data.kernel import Certificate, read_certificate
+from builder.data.certificate import Certificate, read_certificate
 from builder.foundation.errors import InputError
 from builder.steps.kernels import read_module_signer, sign_modules
 
@@ -46,7 +46,8 @@ def make_pair(folder: Path, kind: tuple[str, ...] = ("-newkey", "rsa:2048")) -> 
     ]
     subprocess.run([*words, "-out", file], check=True, capture_output=True)
     key.chmod(0o600)
-    return Pair(key, file, read_certificate(project, "modules.pem", "profile.yaml:1"))
+    certificate = read_certificate(project, "modules.pem", "profile.yaml:1", what="it", make_one="make one")
+    return Pair(key, file, certificate)
 
 
 def test_openssl_finds_the_module_signed_and_a_changed_one_not(tmp_path: Path) -> None:
@@ -99,7 +100,7 @@ def test_key_of_another_certificate_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         read_module_signer(other.key, one.certificate, [])
     (problem,) = caught.value.problems
-    assert (problem.where, problem.why) == (str(other.key), "the kernel trusts another one")
+    assert (problem.where, problem.why) == (str(other.key), "the certificate is of another one")
 
 
 def test_key_in_the_project_or_open_to_others_is_refused(tmp_path: Path) -> None:

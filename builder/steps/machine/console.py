@@ -30,6 +30,13 @@ _FATAL: tuple[tuple[re.Pattern[str], Diagnosis], ...] = (
         Diagnosis("the guest stopped in emergency mode", "see the console for the unit or mount that failed"),
     ),
     (
+        re.compile(r"BdsDxe: failed to load .*: Access Denied"),
+        Diagnosis(
+            "the firmware refused what it was to boot: it trusts no signature of it",
+            "check with `lichen inspect` that the image is as it was built; its certificate is enrolled at each boot",
+        ),
+    ),
+    (
         re.compile(r"BdsDxe: No bootable option or device was found|\bShell> |UEFI Interactive Shell"),
         Diagnosis("the firmware found nothing to boot", "check the image's EFI system partition and its boot loader"),
     ),

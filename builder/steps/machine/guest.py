@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from builder.data.efivariables import enrolled
 from builder.foundation.atomic import disk_error
 from builder.foundation.errors import GuestTestError, LichenError, Problem
 from builder.foundation.process import Completed, Runner
@@ -240,7 +241,8 @@ def prepare(toolbox: Toolbox, spec: MachineSpec, folder: Path, runner: Runner) -
         folder.chmod(0o700)
         remove(folder, _RUNTIME)
         if not (folder / "firmware.vars").exists():
-            shutil.copyfile(toolbox.tree / spec.hardware.variables.lstrip("/"), folder / "firmware.vars")
+            template = (toolbox.tree / spec.hardware.variables.lstrip("/")).read_bytes()
+            (folder / "firmware.vars").write_bytes(enrolled(template, spec.trusted) if spec.trusted else template)
         if spec.data_disk and not spec.data_disk.exists():
             spec.data_disk.parent.mkdir(parents=True, exist_ok=True)
             with spec.data_disk.open("xb") as stream:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -31,6 +31,20 @@ CREDENTIAL_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 
 
 @dataclass(frozen=True)
+class Secure:
+    """A computer whose firmware enforces Secure Boot, and keeps its variables from whatever it boots.
+
+    Attributes:
+        machine, code: as of :class:`Hardware`.
+        options: further words for QEMU.
+    """
+
+    machine: str
+    code: str
+    options: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Hardware:
     """What QEMU needs to be a computer of one architecture.
 
@@ -43,6 +57,7 @@ class Hardware:
         answer: what the firmware prints when it is through with itself and looks for something to boot.
         console: the kernel's name for the serial console.
         power_key: whether the machine has no power button, and gets a keyboard for its power key instead.
+        secure: what differs when Secure Boot is enforced; None where it cannot be.
     """
 
     host: str
@@ -53,6 +68,7 @@ class Hardware:
     answer: bytes
     console: str
     power_key: bool = False
+    secure: Secure | None = None
 
 
 # One row per architecture that was really run.
@@ -65,6 +81,15 @@ HARDWARE: dict[str, Hardware] = {
         variables="/usr/share/OVMF/OVMF_VARS_4M.fd",
         answer=b"BdsDxe",
         console="ttyS0",
+        secure=Secure(
+            machine="q35,smm=on",
+            code="/usr/share/OVMF/OVMF_CODE_4M.secboot.fd",
+            # Only firmware in system management mode may write to its flash (OvmfPkg/README, section SMM support).
+            options=(
+                *("-global", "driver=cfi.pflash01,property=secure,value=on"),
+                *("-global", "ICH9-LPC.disable_s3=1"),
+            ),
+        ),
     ),
     "arm64": Hardware(
         host="aarch64",
@@ -102,6 +127,8 @@ class MachineSpec:
         forwards: TCP port of the guest and the port of 127.0.0.1 that leads to it; 0 for any free one.
         credentials: systemd credentials that the guest finds at boot.
         reboot: let the guest restart; else a restart ends the machine.
+        trusted: certificate in DER form that the firmware trusts, enforcing Secure Boot; None for firmware that boots
+            anything.
     """
 
     image: Path
@@ -115,15 +142,29 @@ class MachineSpec:
     forwards: Mapping[int, int] = field(default_factory=dict)
     credentials: Mapping[str, str | bytes] = field(default_factory=dict)
     reboot: bool = False
+    trusted: bytes | None = None
 
     @property
     def hardware(self) -> Hardware:
-        """The row of :data:`HARDWARE`.
+        """The row of :data:`HARDWARE`, with Secure Boot where it is asked for.
 
         Raises:
-            InputError: the architecture has none yet.
+            InputError: the architecture has none yet, or no firmware for Secure Boot.
         """
-        return find_hardware(self.architecture)
+        hardware = find_hardware(self.architecture)
+        if self.trusted is None:
+            return hardware
+        if hardware.secure is None:
+            known = ", ".join(name for name, item in HARDWARE.items() if item.secure)
+            why = f"there is firmware for it for {known}"
+            raise InputError(Problem(f"Secure Boot cannot be enforced on {self.architecture}", "", why))
+        return replace(hardware, machine=hardware.secure.machine, code=hardware.secure.code)
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Further words for QEMU."""
+        secure = self.hardware.secure
+        return secure.options if secure and self.trusted is not None else ()
 
 
 def find_hardware(architecture: str) -> Hardware:
@@ -168,6 +209,7 @@ def qemu(spec: MachineSpec, *, daemon: bool) -> list[str]:
     words = [] if daemon else ["setpriv", "--pdeathsig", "KILL"]
     words += [spec.hardware.qemu, "-nodefaults", "-no-user-config", "-display", "none"]
     words += processor(spec.hardware, spec.kind)
+    words += spec.options
     words += ["-smp", str(spec.cpus), "-m", f"{spec.memory}M", *firmware(spec.hardware), *_disks(spec), *_network(spec)]
     words += ["-device", "virtio-rng-pci"]
     if spec.hardware.power_key:
