@@ -56,6 +56,12 @@ def test_service_runs_and_feeds_its_watchdog(host):
     assert set(shown.splitlines()) == {"ActiveState=active", "WatchdogUSec=1min", "NRestarts=0"}
 
 
+def test_journal_is_not_flooded(host):
+    """ONNX Runtime has a thousand lines to say at each start that help nobody."""
+    said = host.check_output("journalctl --boot --unit camera-detector.service --output cat --no-pager").splitlines()
+    assert len(said) < 50 * len([line for line in said if line.startswith("Started")]), said[:50]
+
+
 def test_pictures_keep_coming(host):
     first = status(host)
     wait_for(host, lambda told: told["looked_at"] > first["looked_at"] + 2)

@@ -1,5 +1,8 @@
 """A trained detector, run by ONNX Runtime on the CPU."""
 
+import contextlib
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +27,8 @@ class Detector:
 
     def __init__(self, path: Path) -> None:
         try:
-            self.session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+            with without_schema_errors():
+                self.session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         # ONNX Runtime's own exceptions have no common base but this.
         except Exception as error:
             raise ModelError(f"{path}: {error}") from error
@@ -52,3 +56,24 @@ class Detector:
             for box, score, kind in zip(boxes, scores, kinds, strict=True)
             if score >= threshold
         ]
+
+
+@contextlib.contextmanager
+def without_schema_errors() -> Iterator[None]:
+    """Pass on what is written to standard error meanwhile, but for complaints about operators known already.
+
+    Debian's ONNX Runtime 1.21 registers the operators of libonnx a second time when it makes its first session, and
+    says so in a thousand lines.
+    """
+    stderr = os.dup(2)
+    with os.fdopen(os.memfd_create("stderr"), "r+b") as said:
+        os.dup2(said.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            said.seek(0)
+            for line in said:
+                if line.strip() and not line.startswith(b"Schema error: Trying to register schema"):
+                    os.write(2, line)
