@@ -55,6 +55,24 @@ def test_kernel_keeps_what_its_fragments_promise(host: Host, manifest: dict[str,
         assert "PREEMPT_RT" in host.check_output("uname -v").split()
     if wanted.get("SECURITY_DMESG_RESTRICT") == "y":
         assert host.sysctl("kernel.dmesg_restrict") == 1
+    if wanted.get("USB_VIDEO_CLASS"):
+        assert host.run("modinfo uvcvideo").rc == 0
+
+
+# What firmware of the boards asks for, by the symbol that switches their family on.
+DEVICE_TREES = {
+    "ARCH_TEGRA_234_SOC": ["nvidia/tegra234-p3768-0000+p3767-0005.dtb", "nvidia/tegra234-p3737-0000+p3701-0000.dtb"],
+    "ARCH_STARFIVE": ["starfive/jh7110-starfive-visionfive-2-v1.3b.dtb", "starfive/jh7110-milkv-mars.dtb"],
+    "ARCH_SIFIVE": ["sifive/hifive-unmatched-a00.dtb"],
+}
+
+
+def test_device_trees_of_the_boards_are_there(host: Host, manifest: dict[str, Any]) -> None:
+    """Each is one: dtc's magic number stands at its beginning."""
+    wanted = [path for symbol, paths in DEVICE_TREES.items() if settings(manifest).get(symbol) == "y" for path in paths]
+    for path in wanted:
+        tree = f"/usr/lib/linux-image-{manifest['kernel']}/{path}"
+        assert host.check_output(f"head --bytes=4 {tree} | od --address-radix=n --format=x1") == " d0 0d fe ed"
 
 
 def test_modules_are_signed_exactly_when_the_kernel_asks_for_it(host: Host, manifest: dict[str, Any]) -> None:

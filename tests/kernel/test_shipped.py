@@ -32,6 +32,7 @@ COMBINATIONS: dict[str, tuple[Architecture, str]] = {
     "gpu": ("amd64", f"{CLASSROOM} gpu-host verity"),
     "gpu-low-latency": ("amd64", f"{CLASSROOM} gpu-host verity low-latency"),
     "gpu-realtime": ("amd64", f"{CLASSROOM} gpu-host verity realtime"),
+    "camera": ("amd64", "base virt-guest realtime camera"),
 }
 CHECKER = "kernel-hardening-checker"
 CHECK = "from kernel_hardening_checker import main; main()"

@@ -47,7 +47,7 @@ def test_machine_is_of_the_images_architecture(architecture: str) -> None:
     assert f"-machine {row.machine} -accel tcg" in line
     assert f"unit=0,readonly=on,file={row.code} " in line
     assert f"unit=1,file={INSIDE}/firmware.vars " in line
-    for device in ("virtio-blk-pci", "virtio-net-pci", "virtio-rng-pci"):
+    for device in ("virtio-blk-pci", "virtio-net-pci", "virtio-rng-pci", "i6300esb"):
         assert f"-device {device}" in line
 
 

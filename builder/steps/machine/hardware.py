@@ -211,7 +211,8 @@ def qemu(spec: MachineSpec, *, daemon: bool) -> list[str]:
     words += processor(spec.hardware, spec.kind)
     words += spec.options
     words += ["-smp", str(spec.cpus), "-m", f"{spec.memory}M", *firmware(spec.hardware), *_disks(spec), *_network(spec)]
-    words += ["-device", "virtio-rng-pci"]
+    # A watchdog, as real machines have one: it rests until a guest opens it, and resets one that hangs afterwards.
+    words += ["-device", "virtio-rng-pci", "-device", "i6300esb"]
     if spec.hardware.power_key:
         words += ["-device", f"virtio-keyboard-pci,id={POWER_KEY}"]
     # One console for all uses: always logged, and a person may connect. Control-A x ends the machine.

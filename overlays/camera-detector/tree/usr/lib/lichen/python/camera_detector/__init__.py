@@ -1,0 +1,1 @@
+"""Looks at a camera's pictures through an ONNX detector."""
