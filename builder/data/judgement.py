@@ -185,7 +185,7 @@ def _kernels(case: _Case) -> list[_Kernel]:
     if own is not None:
         sources = [deb for deb in case.lock.used_by("source") if deb.name == own.source]
         builds = [KernelBuild(own, deb, case.lock.architecture) for deb in sources]
-        return [_Kernel(_title(build.source), build.upstream, build.release) for build in builds]
+        return [_Kernel(_title(build.source), _upstream(build.source), build.release) for build in builds]
     found = []
     for deb in case.debs:
         if deb.name.startswith("linux-image-"):

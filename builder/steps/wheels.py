@@ -20,6 +20,7 @@ from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
+from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 from uv import find_uv_bin
@@ -192,24 +193,38 @@ def _explain(said: str, target: WheelTarget, source: WheelSource, asked_by: Mapp
 
 
 def _require_extras(told: str, target: WheelTarget, asked_by: Mapping[str, str]) -> None:
-    """Refuse what uv only warns of: a release without the extra that was asked for, and so without what it brings.
+    """Refuse what uv only warns of: a release without an extra that a person asked for, and so without what it brings.
 
     uv goes back to such a release when all newer ones are forbidden: ``jax[cuda13]`` beside a driver for CUDA 12 would
     be a JAX without CUDA.
+
+    Args:
+        told: what uv said when it had resolved all.
 
     Raises:
         InputError: for each such extra.
     """
     problems = []
     for name, version, extra in _NO_EXTRA.findall(told):
-        places = [f"{line}: {place}" for line, place in asked_by.items() if _is_named(line, f"{name} {extra}")]
-        why, remedy = "uv finds no newer release that fits all requirements", "relax or replace the requirement"
+        places = [f"{line}: {place}" for line, place in asked_by.items() if _has_extra(line, name, extra)]
+        if not places:
+            continue
+        why, remedy = "it is the newest release that fits all requirements", "relax or replace the requirement"
         if target.cuda and target.cuda.constraints:
             why, remedy = f"{why}; {target.cuda.why}", f"{remedy}; what would fit: {target.cuda.remedy}"
-        what = f"{name} {version} has no extra {extra!r}"
-        problems.append(Problem(what, "; ".join(places) or name, why, remedy))
+        problems.append(Problem(f"{name} {version} has no extra {extra!r}", "; ".join(places), why, remedy))
     if problems:
         raise InputError(problems)
+
+
+def _has_extra(line: str, name: str, extra: str) -> bool:
+    """Whether a line of requirements asks for an extra of a distribution."""
+    try:
+        asked = Requirement(line)
+    except InvalidRequirement:
+        # uv has read it: an option, or something with a comment.
+        return False
+    return canonicalize_name(asked.name) == name and canonicalize_name(extra) in map(canonicalize_name, asked.extras)
 
 
 def _is_named(requirement: str, said: str) -> bool:

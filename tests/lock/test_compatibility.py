@@ -71,7 +71,7 @@ def test_lock_of_before_the_rule(world: World, monkeypatch: pytest.MonkeyPatch) 
     with monkeypatch.context() as patch:
         patch.setattr("builder.verbs.lock._require_fit", lambda *_: None)
         world.lock()
-    world.sample.add("profiles/small.yaml", "options: {core: {}}\nmodels: {}\nimage: {hostname: other}\n")
+    world.sample.swap("profiles/small.yaml", "hostname: small", "hostname: other")
     before, asked = world.path.read_text(), len(world.mirror.requests)
     with pytest.raises(InputError, match="two versions of the NVIDIA driver"):
         world.lock()

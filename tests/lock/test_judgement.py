@@ -11,13 +11,15 @@ import pytest
 
 from builder.data.compatibility import rules
 from builder.data.judgement import Verdict, cuda_limit, judge
-from builder.data.lock import Deb, Lock, Use, Wheel
+from builder.data.lock import Deb, Lock, Use, Wheel, read_lock
 from builder.data.profile import Architecture, Board
 from builder.foundation.digest import digest_bytes
 from builder.foundation.errors import Problem
+from builder.foundation.place import Project
 from builder.steps.profiles import load_recipe
 from tests.profiles.sample import Sample
 
+PROJECT = Project(Path(__file__).resolve().parents[2])
 OPEN = "nvidia-open-kernel-dkms"
 # Of Debian 13's contrib, non-free and non-free-firmware: all with the version 550.163.01-2.
 PARTS = {
@@ -325,6 +327,12 @@ class TestRelease:
     def test_wheels_of_an_older_glibc(self, bench: Bench) -> None:
         wheels = ("a-1-cp311-cp311-manylinux_2_28_x86_64.whl", "b-1-cp311-cp311-manylinux_2_40_x86_64.whl")
         assert bench.refused(("libc6", "2.36-9"), ("python3", "3.11.2-1"), wheels=wheels).where == wheels[1]
+
+
+@pytest.mark.parametrize("path", sorted(PROJECT.locks.glob("*.json")), ids=lambda path: path.stem)
+def test_our_own_locks_fit(path: Path) -> None:
+    lock = read_lock(path)
+    assert judge(rules(), load_recipe(PROJECT, lock.profile), lock, {}, {}) == Verdict((), ())
 
 
 def test_rules_name_their_sources() -> None:
