@@ -113,7 +113,8 @@ def _root_archive(source: Source, nodes: Iterable[Node]) -> Path:
     """
     packed, archive = source.scratch / _ROOT, source.scratch / "root.cpio"
     epoch = source.manifest.source_date_epoch
-    words = ["mkfs.erofs", "--quiet", "--tar=f", "-zzstd", "-C65536", f"-T{epoch}", f"-U{UUID(int=0)}", str(packed)]
+    words = ["mkfs.erofs", "--quiet", "--tar=f", "-zzstd", "-C65536"]
+    words += [f"-T{epoch}", "--mkfs-time", f"-U{UUID(int=0)}", str(packed)]
     with source.runner.fed(source.toolbox.command(words, writable=[source.scratch])) as stream:
         write_archive(emptied(nodes, LEFT_OUT), stream)
     if (size := packed.stat().st_size) > _MOST:
