@@ -75,3 +75,31 @@ def test_failure_leaves_the_earlier_result(workbench: Workbench, toolbox: Toolbo
         export_image(broken, toolbox, image, "oci")
     assert (folder / "image.oci.tar").read_bytes() == before
     assert sorted(path.name for path in folder.parent.iterdir() if path.name.startswith(".")) == []
+
+
+def test_process_is_fed_to_its_end(tmp_path: Path) -> None:
+    with Runner().fed(["sh", "-c", f"cat > '{tmp_path}/copy'"]) as stream:
+        stream.write(b"x" * (1 << 20))
+    assert (tmp_path / "copy").read_bytes() == b"x" * (1 << 20)
+
+
+def feed(*words: str) -> None:
+    """Write to a process without end."""
+    with Runner().fed(words) as stream:
+        while True:
+            stream.write(bytes(1 << 20))
+
+
+def test_process_that_fails_while_it_is_fed_tells_why() -> None:
+    with pytest.raises(ProcessError, match="enough"):
+        feed("sh", "-c", "echo enough >&2; exit 3")
+
+
+def test_process_that_stops_reading_has_not_done_its_work() -> None:
+    with pytest.raises(BrokenPipeError):
+        feed("true")
+
+
+def test_block_that_fails_ends_the_process() -> None:
+    with pytest.raises(KeyError), Runner().fed(["sleep", "1000"]):
+        raise KeyError

@@ -1,9 +1,10 @@
 """An EFI program that holds the whole machine: firmware loads it over the network, and it runs from memory.
 
-It is the image's own kernel, initrd and command line, and beside the initrd a second archive with the root file system
-as a compressed erofs. systemd in the initrd mounts that file (``root=/root.erofs``, systemd-fstab-generator(8)) and
-puts a file system in memory over it (``systemd.volatile=overlay``, systemd-volatile-root.service(8)): nothing is
-fetched later, and nothing that the machine writes outlives it.
+It is the image's own kernel, initrd and command line, and behind the initrd a second archive with the root file system
+as a compressed erofs. systemd in the initrd mounts that file, as an ``/etc/fstab`` beside it says
+(systemd-fstab-generator(8); an argument ``root=`` with the path of a file would mean NFS), and puts a file system in
+memory over it (``systemd.volatile=overlay``, systemd-volatile-root.service(8)): nothing is fetched later, and nothing
+that the machine writes outlives it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from uuid import UUID
 
+from builder.data.manifest import KERNEL_CONFIG
 from builder.foundation.errors import InputError, LichenError, Problem
 from builder.foundation.inside.blob import Blob
 from builder.foundation.inside.portable import Portable, read_portable
@@ -26,7 +28,8 @@ from builder.steps.formats.source import Source
 # The kernel is in the EFI program already.
 LEFT_OUT = ("boot", "dev", "efi", "proc", "run", "sys", "tmp")
 _ROOT = "root.erofs"
-_ARGUMENTS = (f"root=/{_ROOT}", "rootfstype=erofs", "systemd.volatile=overlay")
+_FSTAB = f"/{_ROOT} /sysroot erofs ro 0 0\n".encode()
+_VOLATILE = "systemd.volatile=overlay"
 # What in the image's own command line says where its root is, or how it is checked.
 _REPLACED = re.compile(r"(root|rootfstype|rootflags|roothash|usrhash|mount\.usr\w*|systemd\.(volatile|verity)\w*)=")
 _MOST = (1 << 32) - (256 << 20)  # bytes of the root: sizes in an EFI program are numbers of 32 bits
@@ -41,7 +44,7 @@ _SECTIONS = {
     ".dtb": "--devicetree",
 }
 _TEXTS = (".osrel", ".uname")
-_WANTED = ("EROFS_FS", "EROFS_FS_XATTR", "EROFS_FS_ZIP_ZSTD", "OVERLAY_FS")  # of the kernel
+_WANTED = ("EROFS_FS", "EROFS_FS_BACKED_BY_FILE", "EROFS_FS_XATTR", "EROFS_FS_ZIP_ZSTD", "OVERLAY_FS")  # of the kernel
 
 
 def write_netboot(source: Source, folder: Path) -> None:
@@ -53,8 +56,8 @@ def write_netboot(source: Source, folder: Path) -> None:
         ProcessError: a tool failed.
         OSError: the disk is full.
     """
+    _require_kernel(source)
     nodes = read_root(source)
-    _require_kernel(source, nodes)
     try:
         own = read_portable(Blob.of_file(source.uki))
     except UnreadableError as error:
@@ -66,17 +69,17 @@ def write_netboot(source: Source, folder: Path) -> None:
     source.runner.run(source.toolbox.command(words, writable=[source.scratch, folder]))
 
 
-def _require_kernel(source: Source, nodes: Iterable[Node]) -> None:
-    """Refuse an image whose kernel could not mount its root; one that does not tell is believed."""
-    release = source.manifest.kernel
-    places = (f"boot/config-{release}", f"usr/lib/modules/{release}/config")
-    told = b"".join(node.content.read() for node in nodes if node.path in places and node.content is not None)
-    settings = set(told.decode(errors="replace").splitlines())
+def _require_kernel(source: Source) -> None:
+    """Refuse an image whose own kernel could not mount such a root; Debian's kernels can."""
+    config = source.folder / KERNEL_CONFIG
+    if not config.is_file():
+        return
+    settings = set(config.read_text(encoding="utf-8").splitlines())
     missing = [name for name in _WANTED if not {f"CONFIG_{name}=y", f"CONFIG_{name}=m"} & settings]
-    if told and missing:
-        why = f"its kernel {release} has no {', '.join(missing)}"
+    if missing:
+        why = f"its kernel has no {', '.join(missing)}"
         remedy = "name the fragment `verity` in the profile's kernel, or take a kernel that Debian built"
-        raise InputError(Problem("this image cannot run from memory", str(source.folder), why, remedy))
+        raise InputError(Problem("this image cannot run from memory", str(config), why, remedy))
 
 
 def _stub(source: Source, nodes: Iterable[Node]) -> Path:
@@ -95,7 +98,7 @@ def _stub(source: Source, nodes: Iterable[Node]) -> Path:
 def _command_line(own: Portable) -> str:
     """The image's own kernel arguments, but for those about its root."""
     words = own.sections[".cmdline"].read().decode().strip("\0").split() if ".cmdline" in own.sections else []
-    return " ".join([*(word for word in words if not _REPLACED.match(word)), *_ARGUMENTS])
+    return " ".join([*(word for word in words if not _REPLACED.match(word)), _VOLATILE])
 
 
 def _sections(source: Source, own: Portable) -> Iterator[str]:
@@ -106,14 +109,15 @@ def _sections(source: Source, own: Portable) -> Iterator[str]:
 
 
 def _root_archive(source: Source, nodes: Iterable[Node]) -> Path:
-    """A cpio with the root as one erofs.
+    """A cpio with the root as one erofs, and the line that mounts it.
 
     Raises:
         LichenError: it is too large for an EFI program.
     """
     packed, archive = source.scratch / _ROOT, source.scratch / "root.cpio"
     epoch = source.manifest.source_date_epoch
-    words = ["mkfs.erofs", "--quiet", "--tar=f", "-zzstd", "-C65536", f"-T{epoch}", f"-U{UUID(int=0)}", str(packed)]
+    words = ["mkfs.erofs", "--quiet", "--tar=f", "-zzstd", "-C65536"]
+    words += [f"-T{epoch}", "--mkfs-time", f"-U{UUID(int=0)}", str(packed)]
     with source.runner.fed(source.toolbox.command(words, writable=[source.scratch])) as stream:
         write_archive(emptied(nodes, LEFT_OUT), stream)
     if (size := packed.stat().st_size) > _MOST:
@@ -121,6 +125,7 @@ def _root_archive(source: Source, nodes: Iterable[Node]) -> Path:
         remedy = "take something out, or boot it from a disk"
         raise LichenError(Problem("the image is too large to be one EFI program", str(source.folder), why, remedy))
     with archive.open("wb") as stream, packed.open("rb") as content:
+        stream.write(_cpio_head("etc/fstab", len(_FSTAB), epoch) + _FSTAB + bytes(-len(_FSTAB) % 4))
         stream.write(_cpio_head(_ROOT, size, epoch))
         shutil.copyfileobj(content, stream)
         stream.write(bytes(-size % 4) + _cpio_head("TRAILER!!!", 0, 0))

@@ -26,6 +26,7 @@ _ROOT_TYPES = {
     "riscv64": "72EC70A6-CF74-40E6-BD49-4BDA08E8F224",
 }
 _EROFS = 0xE0F5E1E2.to_bytes(4, "little")
+_ROOT = "."  # what the root is called in the list
 _KEPT = ("file", "folder", "link")  # devices, pipes and sockets are made by the system that runs, not shipped
 
 
@@ -69,7 +70,8 @@ def read_root(source: Source) -> list[Node]:
             nodes = _of_erofs(root, source)
         else:
             raise UnreadableError("it is neither ext4 nor erofs")
-        return sorted(nodes, key=lambda node: node.path)
+        # The root itself first, whatever its children are called.
+        return sorted(nodes, key=lambda node: (node.path != _ROOT, node.path))
     except (UnreadableError, struct.error, ValueError) as error:
         remedy = "build or fetch the image again"
         raise LichenError(
@@ -115,14 +117,14 @@ def _of_ext4(root: Blob, epoch: int) -> Iterator[Node]:
 
 
 def _of_erofs(root: Blob, source: Source) -> Iterator[Node]:
+    if os.geteuid() != 0:
+        raise UnreadableError("only root may give the files of an erofs to their owners: run this as root")
     folder = source.scratch / "root"
     folder.mkdir()
     image = root.write(folder / "image")
     words = ["fsck.erofs", f"--extract={folder / 'files'}", "--preserve", "--xattrs", str(image)]
     source.runner.run(source.toolbox.command(words, writable=[folder]))
     image.unlink()
-    if os.geteuid() != 0:
-        raise UnreadableError("only root may give the files of an erofs to their owners: run this as root")
     yield from _of_folder(os.fsencode(folder / "files"), source.manifest.source_date_epoch)
 
 
@@ -154,7 +156,7 @@ def _of_path(place: bytes, path: bytes, epoch: int) -> Node:
 
 
 def _relative(path: bytes) -> str:
-    return _text(path.lstrip(b"/")) or "."
+    return _text(path.lstrip(b"/")) or _ROOT
 
 
 def _text(name: bytes) -> str:
