@@ -21,7 +21,7 @@ VECTOR: dict[str, re.Pattern[str]] = {
 LIBC = ctypes.CDLL(None, use_errno=True)
 # From the kernel's include/uapi/linux/prctl.h.
 PR_SVE_GET_VL, PR_SVE_VL_LEN_MASK = 51, 0xFFFF
-PR_RISCV_V_GET_CONTROL, PR_RISCV_V_VSTATE_CTRL_CUR_MASK, PR_RISCV_V_VSTATE_CTRL_ON = 70, 3, 2
+PR_RISCV_V_GET_CONTROL, PR_RISCV_V_VSTATE_CTRL_CUR_MASK, PR_RISCV_V_VSTATE_CTRL_OFF = 70, 3, 1
 # From arch/riscv/include/uapi/asm/hwprobe.h and unistd.h.
 SYS_RISCV_HWPROBE, RISCV_HWPROBE_KEY_IMA_EXT_0, RISCV_HWPROBE_IMA_V = 258, 4, 1 << 2
 # csrr a0, vlenb; ret
@@ -68,9 +68,13 @@ def riscv_hwprobe_has_vector() -> bool:
 
 
 def riscv_vector_allowed() -> bool:
-    """Whether the kernel lets this process use vectors; where it does not, an instruction of V ends the process."""
+    """Whether this process may use vectors; where the kernel lets it not, an instruction of V ends the process.
+
+    QEMU's emulator of single programs has no such control, and lets everybody.
+    """
     control = LIBC.prctl(PR_RISCV_V_GET_CONTROL, 0, 0, 0, 0)
-    return control >= 0 and control & PR_RISCV_V_VSTATE_CTRL_CUR_MASK == PR_RISCV_V_VSTATE_CTRL_ON
+    forbidden = control >= 0 and control & PR_RISCV_V_VSTATE_CTRL_CUR_MASK == PR_RISCV_V_VSTATE_CTRL_OFF
+    return riscv_hwprobe_has_vector() and not forbidden
 
 
 def _run(code: bytes) -> int:
