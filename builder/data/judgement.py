@@ -278,7 +278,8 @@ def _wheels_for_the_board(case: _Case, unknown: list[str]) -> Iterator[Problem]:
         what = f"the board {name} does not fit the architecture {case.lock.architecture}"
         yield Problem(what, where, why, "name another board, or none")
         return
-    servers = [wheel for wheel in case.wheels if _for_servers(case.rules, wheel)]
+    common = [wheel for wheel in case.wheels if _of_no_board(wheel)]
+    servers = [w for w in common if case.rules.cuda_wheels.major(w.name, w.version) is not None]
     if servers and not board.server_wheels:
         yield Problem(
             f"CUDA wheels for servers do not run on a {board.title}",
@@ -288,15 +289,13 @@ def _wheels_for_the_board(case: _Case, unknown: list[str]) -> Iterator[Problem]:
             "without CUDA (`python.provided`)",
         )
         return
-    for wheel in case.wheels:
+    for wheel in common:
         yield from _code_for_the_board(case, board, wheel, unknown)
 
 
-def _for_servers(rules: Rules, wheel: Wheel) -> bool:
-    # NVIDIA's own builds for Jetson are tagged linux_aarch64: what they need of the system is no manylinux.
-    platforms = {tag.platform for tag in parse_wheel_filename(wheel.filename)[3]}
-    common = any(platform.startswith("manylinux") for platform in platforms)
-    return common and rules.cuda_wheels.major(wheel.name, wheel.version) is not None
+def _of_no_board(wheel: Wheel) -> bool:
+    """Whether it is a build for all machines; those for a Jetson need more than a manylinux: linux_aarch64."""
+    return any(tag.platform.startswith("manylinux") for tag in parse_wheel_filename(wheel.filename)[3])
 
 
 def _code_for_the_board(case: _Case, board: BoardRule, wheel: Wheel, unknown: list[str]) -> Iterator[Problem]:

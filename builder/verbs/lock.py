@@ -78,8 +78,8 @@ def lock(
             was made with others left out is made anew.
 
     Raises:
-        InputError: the profile is wrong, a template cannot be rendered, a package does not exist, dependencies cannot
-            be met, a repository would replace a package of Debian, or two things of the lock do not fit together.
+        InputError: the profile or a template is wrong, a package does not exist, dependencies cannot be met, a
+            repository would replace a package of Debian, or two things of the lock do not fit together.
         LichenError: a mirror cannot be used, or the disk is full.
     """
     recipe, wanted = _wanted(workbench, name, architecture)
@@ -93,10 +93,7 @@ def lock(
         said = {"models": locked_models(recipe), "repositories": locked_repositories(recipe)}
         new = old.model_copy(update={"recipe": recipe.digest(), **said})
     else:
-        try:
-            new = resolve_lock(workbench, recipe, wanted, resolution, accept_expired, without)
-        except OSError as error:
-            raise disk_error(error, workbench.cache.root) from error
+        new = _resolved(workbench, recipe, wanted, resolution, accept_expired, without)
     _require_fit(workbench, recipe, new)
     changed = old is None or new.text() != old.text()
     if changed:
@@ -118,10 +115,7 @@ def preview_upgrade(workbench: Workbench, recipe: Recipe, old: Lock) -> tuple[Ch
         InputError, LichenError: as :func:`lock`.
     """
     expired = frozenset(index.label for index in old.suites if index.expired)
-    try:
-        new = resolve_lock(workbench, recipe, old.architecture, old.resolution, expired, frozenset(old.without))
-    except OSError as error:
-        raise disk_error(error, workbench.cache.root) from error
+    new = _resolved(workbench, recipe, old.architecture, old.resolution, expired, frozenset(old.without))
     return tuple(changes(old, new))
 
 
@@ -179,6 +173,20 @@ def _require_suites(recipe: Recipe, accept_expired: frozenset[str], without: fro
     ]
     if problems:
         raise InputError(problems)
+
+
+def _resolved(
+    workbench: Workbench,
+    recipe: Recipe,
+    architecture: Architecture,
+    resolution: str,
+    accept_expired: frozenset[str],
+    without: frozenset[str],
+) -> Lock:
+    try:
+        return resolve_lock(workbench, recipe, architecture, resolution, accept_expired, without)
+    except OSError as error:
+        raise disk_error(error, workbench.cache.root) from error
 
 
 def _require_fit(workbench: Workbench, recipe: Recipe, lock: Lock) -> None:

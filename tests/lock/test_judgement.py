@@ -262,7 +262,7 @@ class TestBoard:
 
     def test_wheels_of_the_board_and_without_cuda(self, bench: Bench) -> None:
         bench.say("board: orin\n")
-        for version, platform in (("2.8.0", "linux"), ("2.10.0", "manylinux_2_28")):
+        for version, platform in (("2.9.1+cu126", "linux"), ("2.10.0", "manylinux_2_28")):
             bench.fits(wheels=(self.TORCH.format(version, platform),), architecture="arm64")
 
     def test_cuda_of_the_runtime_beside_it(self, bench: Bench) -> None:
