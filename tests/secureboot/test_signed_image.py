@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import mmap
 import os
 import shutil
+import struct
 import subprocess
 import time
 from collections.abc import Iterator
@@ -16,6 +18,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from builder.data.efivariables import VENDORS
 from builder.foundation.errors import GuestTestError, InputError
 from builder.foundation.place import Cache, Project
 from builder.foundation.process import Runner
@@ -195,6 +198,28 @@ def watch(machine: Machine) -> NoReturn:
     while True:
         machine.check()
         time.sleep(0.5)
+
+
+@pytest.mark.long
+def test_machine_is_taught_to_trust_by_the_files_of_the_set(signed: Signed, keys: Keys, tmp_path: Path) -> None:
+    """Firmware without a key, as on a new machine: it takes the files in this order, and enforces from then on."""
+    image, box = signed.image, signed.toolbox
+    kind = acceleration(signed.bench, box, "amd64", None).kind
+    spec = specify(image.folder, image.manifest, Request(), kind)
+    shutil.copyfile(box.tree / "usr/share/OVMF/OVMF_VARS_4M.fd", tmp_path / "firmware.vars")
+    with Machine(box, spec, tmp_path, keep=True) as machine:
+        machine.wait_for_ssh()
+        assert machine.run(f"od -An -tu1 -j4 {SECURE_BOOT}").stdout.split() == ["0"]
+        for name in ("db", "KEK", "PK"):
+            # efivarfs takes the attributes in front, and all of it at once.
+            content = struct.pack("<I", 0x27) + (keys / f"{name}.auth").read_bytes()
+            variable = f"/sys/firmware/efi/efivars/{name}-{VENDORS[name]}"
+            packed = base64.b64encode(content).decode()
+            machine.run(f"echo {packed} | base64 -d > /run/{name} && dd bs=64k if=/run/{name} of={variable}")
+        machine.shutdown()
+    with Machine(box, spec, tmp_path) as machine:
+        machine.wait_for_ssh()
+        assert machine.run(f"od -An -tu1 -j4 {SECURE_BOOT}").stdout.split() == ["1"]
 
 
 @pytest.mark.long
