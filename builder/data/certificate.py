@@ -12,8 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from builder.foundation.digest import digest_bytes
 from builder.foundation.errors import InputError, Problem
 
-BOOT_CERTIFICATE = "the certificate of the Secure Boot key"
-MAKE_BOOT_KEY = "make a key and its certificate with `lichen keys new FOLDER`, outside of the project"
+MAKE_KEY = "make keys and their certificates with `lichen keys new FOLDER`, outside of the project"
 
 
 @dataclass(frozen=True)
@@ -29,12 +28,11 @@ class Certificate:
         return digest_bytes(self.pem)
 
 
-def read_certificate(root: Path, path: str, place: str, *, what: str, make_one: str) -> Certificate:
+def read_certificate(root: Path, path: str, place: str, whose: str) -> Certificate:
     """The certificate at ``path``, relative to the project ``root``.
 
     Args:
-        what: whose certificate it is, for the error.
-        make_one: how to make such a one, for the error.
+        whose: key it is of, for the error.
 
     Raises:
         InputError: it is missing, outside the project, no certificate of an RSA key, or holds a private key.
@@ -42,7 +40,7 @@ def read_certificate(root: Path, path: str, place: str, *, what: str, make_one: 
     file = root / path
 
     def fault(why: str) -> InputError:
-        return InputError(Problem(f"{what} cannot be used", place, f"{file}: {why}", make_one))
+        return InputError(Problem(f"the certificate of {whose} cannot be used", place, f"{file}: {why}", MAKE_KEY))
 
     if not file.resolve().is_relative_to(root.resolve()):
         raise fault("it lies outside the project")

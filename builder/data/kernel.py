@@ -15,8 +15,6 @@ from builder.foundation.errors import InputError, Problem
 
 # Behind the version in the kernel's release (`uname -r`) and in the names of its packages.
 LOCAL_VERSION = "-lichen"
-MODULE_CERTIFICATE = "the certificate of the modules' key"
-MAKE_MODULE_KEY = "make a key and its certificate with `lichen keys new FOLDER`, outside of the project"
 # The archive that a manifest names for packages of the project's own.
 OWN_ARCHIVE = "lichen"
 # Where the build lays the certificate, relative to the source.
@@ -142,8 +140,7 @@ def read_kernel(
             problems.extend(error.problems)
     trusted = None
     try:
-        if certificate:
-            trusted = read_certificate(root, *certificate, what=MODULE_CERTIFICATE, make_one=MAKE_MODULE_KEY)
+        trusted = read_certificate(root, *certificate, "the modules' key") if certificate else None
     except InputError as error:
         problems.extend(error.problems)
     if problems:

@@ -14,10 +14,10 @@ from cryptography.hazmat.primitives.hashes import SHA512
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.hazmat.primitives.serialization.pkcs7 import PKCS7Options, PKCS7SignatureBuilder
 
-from builder.data.certificate import Certificate
+from builder.data.certificate import MAKE_KEY, Certificate
 from builder.data.fragment import parse_config
 from builder.data.kconfig import judge
-from builder.data.kernel import MAKE_MODULE_KEY, OWN_ARCHIVE, KernelBuild
+from builder.data.kernel import OWN_ARCHIVE, KernelBuild
 from builder.data.lock import Deb
 from builder.foundation.digest import digest_file
 from builder.foundation.errors import InputError
@@ -123,4 +123,4 @@ def read_module_signer(path: Path, certificate: Certificate, forbidden: Sequence
         InputError: as :func:`~builder.foundation.keyfile.read_rsa_key`.
     """
     parsed = x509.load_pem_x509_certificate(certificate.pem)
-    return FileModuleSigner(read_rsa_key(path, parsed, forbidden, MAKE_MODULE_KEY), parsed, certificate.sha256)
+    return FileModuleSigner(read_rsa_key(path, parsed, forbidden, MAKE_KEY), parsed, certificate.sha256)

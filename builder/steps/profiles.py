@@ -11,7 +11,7 @@ from typing import Any, TypeVar, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from builder.data import toolchain
-from builder.data.certificate import BOOT_CERTIFICATE, MAKE_BOOT_KEY, Certificate, read_certificate
+from builder.data.certificate import Certificate, read_certificate
 from builder.data.kernel import OwnKernel, architectures_disagree, read_kernel
 from builder.data.layout import layout_problems, tree_problems
 from builder.data.overlay import Overlay
@@ -383,9 +383,7 @@ def _secure_boot(project: Project, profile: Profile, merged: _Merged, found: _Fi
         return None
     place = merged.place(("image", "secure_boot"))
     try:
-        return read_certificate(
-            project.root, profile.image.secure_boot, place, what=BOOT_CERTIFICATE, make_one=MAKE_BOOT_KEY
-        )
+        return read_certificate(project.root, profile.image.secure_boot, place, "the Secure Boot key")
     except InputError as error:
         found.wrong.extend(error.problems)
         return None

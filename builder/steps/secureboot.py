@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.hazmat.primitives.serialization.pkcs7 import load_der_pkcs7_certificates
 
-from builder.data.certificate import MAKE_BOOT_KEY, Certificate
+from builder.data.certificate import MAKE_KEY, Certificate
 from builder.foundation.keyfile import read_rsa_key
 
 _HEAD = 1 << 16  # bytes that hold all headers of a UKI
@@ -33,7 +33,7 @@ def require_boot_key(path: Path, certificate: Certificate, forbidden: Sequence[P
     Raises:
         InputError: as :func:`~builder.foundation.keyfile.read_rsa_key`.
     """
-    read_rsa_key(path, x509.load_pem_x509_certificate(certificate.pem), forbidden, MAKE_BOOT_KEY)
+    read_rsa_key(path, x509.load_pem_x509_certificate(certificate.pem), forbidden, MAKE_KEY)
     return path
 
 

@@ -256,7 +256,16 @@ class _Work:
         first, second = (path.stat().st_mtime for path in (self.first, folder))
         facts = (facts_here(self.workbench.project, first), host.facts(second))
         with tempfile.TemporaryDirectory(dir=scratch) as work:
-            return compare_images(self.first, folder, self.toolbox, self.workbench.runner, Path(work), conditions=facts)
+            return compare_images(
+                self.first,
+                folder,
+                self.toolbox,
+                self.workbench.runner,
+                Path(work),
+                # Without the key the other builds are unsigned, and this image may be signed.
+                strip_signatures=self.recipe.secure_boot is not None and self.workbench.secure_boot_key is None,
+                conditions=facts,
+            )
 
     def _keep(self, folder: Path) -> None:
         try:

@@ -46,7 +46,7 @@ def make_pair(folder: Path, kind: tuple[str, ...] = ("-newkey", "rsa:2048")) -> 
     ]
     subprocess.run([*words, "-out", file], check=True, capture_output=True)
     key.chmod(0o600)
-    certificate = read_certificate(project, "modules.pem", "profile.yaml:1", what="it", make_one="make one")
+    certificate = read_certificate(project, "modules.pem", "profile.yaml:1", "the modules' key")
     return Pair(key, file, certificate)
 
 
