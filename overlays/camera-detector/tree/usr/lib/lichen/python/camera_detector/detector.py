@@ -26,9 +26,12 @@ class Detector:
     """
 
     def __init__(self, path: Path) -> None:
+        options = onnxruntime.SessionOptions()
+        # Between two pictures its threads would go on running, with real-time priority to the loss of everybody else.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             with without_schema_errors():
-                self.session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+                self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         # ONNX Runtime's own exceptions have no common base but this.
         except Exception as error:
             raise ModelError(f"{path}: {error}") from error
