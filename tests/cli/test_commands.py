@@ -24,6 +24,7 @@ COMMANDS = (
     "plan",
     "render",
     "kernel",
+    "keys",
     "fetch",
     "build",
     "boot",

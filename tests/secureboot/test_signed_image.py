@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
-from builder.steps.compare.blob import Blob
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from builder.data.efivariables import VENDORS
 from builder.foundation.errors import GuestTestError, InputError
+from builder.foundation.inside.blob import Blob
 from builder.foundation.inside.disk import read_disk
 from builder.foundation.place import Cache, Project
 from builder.foundation.process import Runner
