@@ -97,7 +97,5 @@ def why_refused(uki: Path, pem: bytes) -> str:
     found = read.verify_signature(lief.PE.Signature.VERIFICATION_CHECKS.SKIP_CERT_TIME)
     if found != lief.PE.Signature.VERIFICATION_FLAGS.OK:
         return f"its signature is not of these bytes ({found.name})"
-    certificate = der(pem)
-    if not any(bytes(item.raw) == certificate for signature in read.signatures for item in signature.certificates):
-        return "another key signed it"
-    return ""
+    signers = [signer.cert for signature in read.signatures for signer in signature.signers]
+    return "" if der(pem) in [bytes(item.raw) for item in signers if item] else "another key signed it"
