@@ -29,7 +29,9 @@ from builder.steps.formats.source import Source
 LEFT_OUT = ("boot", "dev", "efi", "proc", "run", "sys", "tmp")
 _ROOT = "root.erofs"
 _FSTAB = f"/{_ROOT} /sysroot erofs ro 0 0\n".encode()
-_VOLATILE = "systemd.volatile=overlay"
+# An erofs in a file needs no loop device, whose module the initrd has not, if the file lies on a ramfs: of a tmpfs,
+# where the kernel would unpack the initrd otherwise, erofs cannot read pages (erofs_fc_get_tree in fs/erofs/super.c).
+_ARGUMENTS = ("rootfstype=ramfs", "systemd.volatile=overlay")
 # What in the image's own command line says where its root is, or how it is checked.
 _REPLACED = re.compile(r"(root|rootfstype|rootflags|roothash|usrhash|mount\.usr\w*|systemd\.(volatile|verity)\w*)=")
 _MOST = (1 << 32) - (256 << 20)  # bytes of the root: sizes in an EFI program are numbers of 32 bits
@@ -98,7 +100,7 @@ def _stub(source: Source, nodes: Iterable[Node]) -> Path:
 def _command_line(own: Portable) -> str:
     """The image's own kernel arguments, but for those about its root."""
     words = own.sections[".cmdline"].read().decode().strip("\0").split() if ".cmdline" in own.sections else []
-    return " ".join([*(word for word in words if not _REPLACED.match(word)), _VOLATILE])
+    return " ".join([*(word for word in words if not _REPLACED.match(word)), *_ARGUMENTS])
 
 
 def _sections(source: Source, own: Portable) -> Iterator[str]:
