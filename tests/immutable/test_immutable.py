@@ -106,8 +106,11 @@ def told(machine: Machine) -> list[str]:
 
 def kernel_refuses_a_flipped_byte(machine: Machine) -> None:
     """Another program, or a thief with the disk, changes the partition below the root file system."""
-    last = "last=$(($(blockdev --getsize64 /dev/mapper/root) / 4096 - 1)); "
-    read = last + "dd if=/dev/mapper/root of=/dev/null bs=4096 count=1 skip=$last iflag=direct"
+    last = (
+        "root=/dev/$(basename $(readlink -f /sys/dev/block/$(findmnt -n -o MAJ:MIN /))); "
+        "last=$(($(blockdev --getsize64 $root) / 4096 - 1)); "
+    )
+    read = last + "dd if=$root of=/dev/null bs=4096 count=1 skip=$last iflag=direct"
     assert machine.run(read, check=False).returncode == 0
     machine.run(
         last + "part=/dev/$(lsblk -n -l -o KNAME,PARTTYPENAME | awk '/Linux root/ && !/verity/ { print $1 }'); "
