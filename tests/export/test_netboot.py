@@ -39,6 +39,7 @@ def served(folder: Path) -> Iterator[tuple[int, list[str]]]:
             thread.join()
 
 
+@pytest.mark.long
 def test_machine_boots_over_http_and_runs_from_memory(small: Small, tmp_path: Path) -> None:
     folder = small.form("netboot")
     checked(folder)
