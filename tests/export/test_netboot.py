@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from builder.foundation.errors import InputError
+from builder.foundation.inside.blob import Blob
+from builder.foundation.inside.portable import read_portable
 from builder.steps.formats import Source, write_netboot
 from builder.steps.machine import HARDWARE, Machine, MachineSpec
 from builder.verbs.boot import acceleration
@@ -37,6 +39,17 @@ def served(folder: Path) -> Iterator[tuple[int, list[str]]]:
         finally:
             server.shutdown()
             thread.join()
+
+
+def test_program_holds_what_the_image_starts_with(small: Small) -> None:
+    own = read_portable(Blob.of_file(small.image.folder / "image.efi")).sections
+    made = read_portable(Blob.of_file(small.form("netboot") / "image.efi")).sections
+    assert made.keys() == own.keys()
+    for name in own.keys() - {".initrd", ".cmdline", ".sbat"}:
+        assert made[name].digest() == own[name].digest(), name
+    assert made[".uname"].read().decode() == small.image.manifest.kernel
+    assert made[".initrd"].slice(0, own[".initrd"].size).digest() == own[".initrd"].digest()
+    assert made[".cmdline"].read().decode().strip("\0").endswith(" rootfstype=ramfs systemd.volatile=overlay")
 
 
 @pytest.mark.long

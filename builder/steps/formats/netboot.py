@@ -36,16 +36,14 @@ _ARGUMENTS = ("rootfstype=ramfs", "systemd.volatile=overlay")
 _REPLACED = re.compile(r"(root|rootfstype|rootflags|roothash|usrhash|mount\.usr\w*|systemd\.(volatile|verity)\w*)=")
 _MOST = (1 << 32) - (256 << 20)  # bytes of the root: sizes in an EFI program are numbers of 32 bits
 _EFI_NAMES = {"amd64": "x64", "arm64": "aa64", "riscv64": "riscv64"}
-# Sections of the image's own EFI program that ukify puts into the new one, and its option for each.
+# Sections of the image's own EFI program that ukify puts into the new one from files, and its option for each.
 _SECTIONS = {
-    ".linux": "--linux",
-    ".initrd": "--initrd",
-    ".ucode": "--microcode",
-    ".osrel": "--os-release",
-    ".uname": "--uname",
-    ".dtb": "--devicetree",
+    ".linux": "--linux=",
+    ".initrd": "--initrd=",
+    ".ucode": "--microcode=",
+    ".osrel": "--os-release=@",
+    ".dtb": "--devicetree=",
 }
-_TEXTS = (".osrel", ".uname")
 _WANTED = ("EROFS_FS", "EROFS_FS_BACKED_BY_FILE", "EROFS_FS_XATTR", "EROFS_FS_ZIP_ZSTD", "OVERLAY_FS")  # of the kernel
 
 
@@ -106,8 +104,9 @@ def _command_line(own: Portable) -> str:
 def _sections(source: Source, own: Portable) -> Iterator[str]:
     for name, option in _SECTIONS.items():
         if name in own.sections:
-            text = "@" if name in _TEXTS else ""
-            yield f"{option}={text}{own.sections[name].write(source.scratch / name[1:])}"
+            yield f"{option}{own.sections[name].write(source.scratch / name[1:])}"
+    # The one that ukify takes by its text: with `@` it would keep the name of a file of this machine.
+    yield f"--uname={source.manifest.kernel}"
 
 
 def _root_archive(source: Source, nodes: Iterable[Node]) -> Path:
