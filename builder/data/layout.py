@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from builder.data.overlay import Overlay
-from builder.data.profile import Model
+from builder.data.profile import Layout, Model
 from builder.data.recipe import OverlayFolder
 from builder.data.yamlfile import Document, KeyPath
 from builder.foundation.errors import Problem
@@ -21,6 +21,19 @@ STATE_TYPE = "9f4a3c1e-5d0b-4e6a-8a57-2c1b7f60d3e8"
 STATE_LABEL = "lichen-state"
 # Folders of an immutable image that machines write to: what they change lies on the state partition, over the image's.
 WRITABLE = ("etc", "home", "root", "srv", "var")
+STATE = "state"
+# What the layouts themselves lay down (builder/templates/layouts), and where the state partition is mounted.
+LAID_DOWN: dict[Layout, tuple[str, ...]] = {
+    "mutable": (),
+    "immutable": (
+        STATE,
+        "usr/lib/lichen/factory-reset",
+        "usr/lib/lichen/state.repart.d/20-state.conf",
+        "usr/lib/systemd/system/factory-reset.target.d/10-lichen.conf",
+        "usr/lib/systemd/system/lichen-factory-reset.service",
+        "usr/lib/tmpfiles.d/lichen-state.conf",
+    ),
+}
 # Where a model would be configuration, hidden by a file system that is mounted at boot, or removed by the build.
 NOT_FOR_MODELS = (
     *("boot", "dev", "efi", "etc", "proc", "run", "sys", "tmp"),
@@ -41,14 +54,14 @@ def overlay_targets(item: OverlayFolder) -> Iterator[tuple[str, Path]]:
 
 
 def layout_problems(
-    overlays: Sequence[OverlayFolder], models: Mapping[str, Model], place: Callable[[KeyPath], str]
+    overlays: Sequence[OverlayFolder], models: Mapping[str, Model], layout: Layout, place: Callable[[KeyPath], str]
 ) -> Iterator[Problem]:
     """What cannot be laid down: targets of models that are no place for one, and places claimed twice.
 
     Args:
         place: where a person wrote a key of the profile.
     """
-    claims = _Claims()
+    claims = _Claims(dict.fromkeys((PRESET, HOSTNAME, *LAID_DOWN[layout]), "Lichen's own file"))
     for item in overlays:
         for target, path in overlay_targets(item):
             yield from claims.claim(target, str(path), str(path))
@@ -76,7 +89,7 @@ def _unfit(target: str) -> str:
 class _Claims:
     """Who has a file at each place, and who has files below each folder."""
 
-    files: dict[str, str] = field(default_factory=lambda: dict.fromkeys((PRESET, HOSTNAME), "Lichen's own file"))
+    files: dict[str, str]
     folders: dict[str, str] = field(default_factory=dict)
 
     def claim(self, target: str, who: str, where: str) -> Iterator[Problem]:

@@ -19,6 +19,7 @@ SIGNATURE = "SHA256SUMS.sig"
 ENVELOPE = "provenance.dsse.json"
 LOG = "build.log"
 KERNEL_CONFIG = "kernel.config"  # of the project's own kernel
+DISK = "image.raw"
 UKI = "image.efi"
 SECURE_BOOT = "secure-boot.pem"  # the certificate that firmware must trust for Secure Boot, where the profile names one
 

@@ -141,7 +141,8 @@ def load_recipe(project: Project, name: str) -> Recipe:
     wanted = [str(item) for item in named] if isinstance(named, list) else []
     overlays = tuple(_overlays(project, wanted, merged, found))
     options = _options(merged.value.get("options"), wanted, overlays, merged, found)
-    found.wrong.extend(layout_problems(overlays, profile.models if profile else {}, merged.place))
+    models, layout = (profile.models, profile.image.layout) if profile else ({}, "mutable")
+    found.wrong.extend(layout_problems(overlays, models, layout, merged.place))
     keys = _keys(project, profile, merged, found) if profile else {}
     kernel = _kernel(project, profile, overlays, merged, found) if profile else None
     secure_boot = _secure_boot(project, profile, merged, found) if profile else None

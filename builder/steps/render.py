@@ -193,32 +193,10 @@ def _component(name: str, recipe: Recipe, lock: Lock, subimages: object) -> Tree
     if name == "python":
         tree["requirements.txt"] = RenderedFile(requirements(lock).encode())
     if name == "image":
-        tree |= _beside(tree, {f"extra/{path}": file for path, file in overlay_files(recipe).items()})
+        tree |= {f"extra/{path}": file for path, file in overlay_files(recipe).items()}
         tree |= {path: RenderedFile(mode=0o444, stored=model) for path, model in _model_paths(lock).items()}
         tree |= _secure_boot_files(recipe, lock)
     return tree
-
-
-def _beside(tree: Tree, laid: Tree) -> Tree:
-    """``laid``, of whose files none is the layout's own.
-
-    Raises:
-        InputError: names every file that both have.
-    """
-    remedy = "lay it down elsewhere: the layout (image.layout) needs it as it is"
-    if both := sorted(tree.keys() & laid.keys()):
-        raise InputError(
-            [
-                Problem(
-                    "two files claim one place in the image",
-                    f"overlays/{laid[path].overlay}/tree/{path.removeprefix('extra/')}",
-                    f"the layout lays a file down at /{path.removeprefix('extra/')} too",
-                    remedy,
-                )
-                for path in both
-            ]
-        )
-    return laid
 
 
 def _secure_boot_files(recipe: Recipe, lock: Lock) -> Tree:

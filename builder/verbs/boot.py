@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from builder.data.manifest import SECURE_BOOT, UKI, Manifest, read_manifest
+from builder.data.manifest import DISK, MANIFEST, SECURE_BOOT, UKI, Manifest, read_manifest
 from builder.foundation.errors import InputError, LichenError, Problem
 from builder.foundation.place import Cache
 from builder.foundation.progress import step
@@ -28,7 +28,6 @@ from builder.steps.machine.secureshell import SecureShell
 from builder.steps.secureboot import bears_signature, der
 
 NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}")
-DISK = "image.raw"
 STOP_PATIENCE = 120.0
 
 
@@ -164,7 +163,7 @@ def boot_console(
     Raises:
         LichenError: not an image folder, a machine of that name runs, or QEMU does not start.
     """
-    manifest = read_manifest(image / "manifest.json")
+    manifest = read_manifest(image / MANIFEST)
     name, folder = _place(workbench.cache, request.name or manifest.profile)
     found = acceleration(workbench, toolbox, manifest.architecture, request.kind)
     with _held(folder, name):
@@ -186,7 +185,7 @@ def boot_daemon(workbench: Workbench, toolbox: Toolbox, image: Path, request: Re
     Raises:
         LichenError: not an image folder, a machine of that name runs, or QEMU does not start.
     """
-    manifest = read_manifest(image / "manifest.json")
+    manifest = read_manifest(image / MANIFEST)
     name, folder = _place(workbench.cache, request.name or manifest.profile)
     found = acceleration(workbench, toolbox, manifest.architecture, request.kind)
     runner = workbench.runner

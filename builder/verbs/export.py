@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from builder.data.form import Form
-from builder.data.manifest import SUMS, read_manifest
+from builder.data.manifest import DISK, MANIFEST, SUMS, UKI, read_manifest
 from builder.foundation.atomic import disk_error
 from builder.foundation.digest import digest_file
 from builder.foundation.errors import LichenError, Problem
@@ -25,10 +25,10 @@ from builder.verbs.build import find_image, provide_toolbox
 
 # What each form is made from.
 _PARTS: Mapping[Form, tuple[str, ...]] = {
-    "raw": ("image.raw",),
-    "qcow2": ("image.raw",),
-    "oci": ("image.raw",),
-    "netboot": ("image.raw", "image.efi"),
+    "raw": (DISK,),
+    "qcow2": (DISK,),
+    "oci": (DISK,),
+    "netboot": (DISK, UKI),
 }
 
 
@@ -75,7 +75,7 @@ def export_image(
     Raises:
         InputError, LichenError: as :func:`export`.
     """
-    manifest = read_manifest(image / "manifest.json")
+    manifest = read_manifest(image / MANIFEST)
     folder = (output or image.parent).absolute() / f"{image.name}.{form}"
 
     def waiting() -> None:

@@ -11,7 +11,7 @@ from builder import __version__
 from builder.data.bill import CYCLONEDX, SPDX, Bill, Part
 from builder.data.contents import BUILD, CONTENTS, FileEntry, contents_text, read_contents
 from builder.data.lock import Deb, Lock
-from builder.data.manifest import KERNEL_CONFIG, SECURE_BOOT, Artefact, Manifest
+from builder.data.manifest import DISK, KERNEL_CONFIG, SECURE_BOOT, Artefact, Manifest
 from builder.data.plan import Plan
 from builder.data.recipe import Recipe
 from builder.foundation.process import Runner
@@ -34,8 +34,6 @@ from builder.steps.provenance import provenance_text
 from builder.steps.render import PYTHON_PREFIX, kernel_build, overlay_files
 from builder.steps.sizes import weigh
 from builder.steps.spdx import spdx_text
-
-DISK = "image.raw"
 
 
 @dataclass(frozen=True)

@@ -95,8 +95,9 @@ def verify_kernel(
         packages = kernel_packages(workbench, name, lock.architecture)
         files = [deb for deb in lock.debs if {"mkosi", "source", "toolchain", "tools"} & set(deb.uses)]
         bring(workbench, recipe, lock, files)
-        work = _Work(workbench, recipe, lock, None, packages, number, place.with_name(f"{place.name}.kernel"), files)
-        return work.verdict(seed)
+        toolbox = provide_toolbox(workbench, name, lock.architecture)
+        place = place.with_name(f"{place.name}.kernel")
+        return _Work(workbench, recipe, lock, toolbox, packages, number, place, files, kernel=True).verdict(seed)
 
 
 def verify_against(workbench: Workbench, place: str, name: str, architecture: str | None = None) -> Verdict:
@@ -144,20 +145,21 @@ class _Work:
     """One run of ``lichen verify`` under way.
 
     Attributes:
-        toolbox: takes images apart; None when packages of a kernel are compared.
         first: folder with what the others are compared with.
         place: whatever this run leaves begins with its name.
         files: what a build elsewhere may need of the store.
+        kernel: packages of a kernel are built and compared, not images.
     """
 
     workbench: Workbench
     recipe: Recipe
     lock: Lock
-    toolbox: Toolbox | None
+    toolbox: Toolbox
     first: Path
     number: int
     place: Path
     files: Sequence[LockedFile]
+    kernel: bool = False
     differs: bool = False
 
     @property
@@ -194,7 +196,7 @@ class _Work:
                 host = lay_out(variation, scratch, self.workbench.project, self.workbench.cache, files, keys)
             built = self._build(host, title)
             conditions = {**variation.conditions(), **_clock(variation.circumstances.clock, built.clock)}
-            if self.toolbox:
+            if not self.kernel:
                 # The image is all that is wanted of it: room for taking both apart.
                 shutil.rmtree(host.cache.root, ignore_errors=True)
             with step(self.workbench.progress, f"{title}: comparison"):
@@ -219,7 +221,7 @@ class _Work:
             architecture=self.lock.architecture,
             circumstances=host.variation.circumstances,
             module_key=str(self.workbench.module_key) if self.workbench.module_key else None,
-            kernel=self.toolbox is None,
+            kernel=self.kernel,
             secure_boot_key=str(self.workbench.secure_boot_key) if self.workbench.secure_boot_key else None,
         )
         ended: list[Event] = []
@@ -251,7 +253,7 @@ class _Work:
         return [head, *(Problem(**part) for part in parts)]
 
     def _compare(self, folder: Path, host: Host, scratch: Path) -> tuple[tuple[Compared, ...], tuple[Difference, ...]]:
-        if self.toolbox is None:
+        if self.kernel:
             return compare_packages(self.first, folder), ()
         first, second = (path.stat().st_mtime for path in (self.first, folder))
         facts = (facts_here(self.workbench.project, first), host.facts(second))

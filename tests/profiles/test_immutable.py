@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from builder.data.layout import LAID_DOWN, STATE
 from builder.data.toolchain import initrd_packages
 from builder.foundation.errors import InputError
 from builder.steps.profiles import load_buildable
-from builder.steps.render import component_tree
+from builder.steps.render import component_tree, overlay_files
 from tests.build.test_plan import LOCK
 from tests.profiles.sample import Sample
 
@@ -55,12 +56,25 @@ def test_immutable_layout(immutable: Sample) -> None:
 
 
 def test_overlay_lays_nothing_over_the_layout(immutable: Sample) -> None:
-    immutable.write("overlays/web/tree/usr/lib/lichen/factory-reset", "mine\n")
-    recipe = load_buildable(immutable.project, "small")
+    mine = immutable.write("overlays/web/tree/usr/lib/lichen/factory-reset", "mine\n")
     with pytest.raises(InputError) as caught:
-        component_tree("image", recipe, LOCK)
+        load_buildable(immutable.project, "small")
     [problem] = caught.value.problems
     assert problem.what == "two files claim one place in the image"
-    assert problem.where == "overlays/web/tree/usr/lib/lichen/factory-reset"
+    assert problem.where == str(mine)
     assert "/usr/lib/lichen/factory-reset" in problem.why
     assert problem.remedy
+
+
+def test_nothing_lies_where_the_state_partition_is_mounted(immutable: Sample) -> None:
+    mine = immutable.write("overlays/web/tree/state/note", "hidden\n")
+    with pytest.raises(InputError) as caught:
+        load_buildable(immutable.project, "small")
+    [problem] = caught.value.problems
+    assert (problem.what, problem.where) == ("two files claim one place in the image", str(mine))
+
+
+def test_every_file_of_the_layout_is_claimed(immutable: Sample) -> None:
+    recipe = load_buildable(immutable.project, "small")
+    own = {path.removeprefix("extra/") for path in trees(immutable)["image"] if path.startswith("extra/")}
+    assert own - set(overlay_files(recipe)) == set(LAID_DOWN["immutable"]) - {STATE}

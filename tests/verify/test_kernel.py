@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
+import sys
 from pathlib import Path
 
+from builder.data.variation import USUAL
 from builder.foundation.errors import EXIT_BAD_INPUT
+from builder.verbs.varied import Event, Order
 from builder.verbs.verify import compare_packages
 from tests.build.conftest import MakeBench
 from tests.cli.conftest import Lichen
@@ -35,6 +39,24 @@ def test_kernel_that_debian_built_is_refused(bench: MakeBench, lichen: Lichen) -
     said = lichen(*arguments(bench(), "--kernel"))
     assert said.code == EXIT_BAD_INPUT
     assert "this profile has no kernel of its own" in said.err
+
+
+def test_other_host_builds_the_kernel_alone(bench: MakeBench) -> None:
+    """The order reaches the kernel's own verb, which has none to build here; an image could be built."""
+    made = bench()
+    order = Order(
+        project=str(made.project.root),
+        cache=str(made.cache.root),
+        profile="small",
+        architecture="amd64",
+        circumstances=USUAL,
+        kernel=True,
+    )
+    words = [sys.executable, "-m", "builder.verbs.varied", order.model_dump_json()]
+    said = subprocess.run(words, stdout=subprocess.PIPE, check=True).stdout
+    event = Event.model_validate_json(said.splitlines()[-1])
+    assert event.kind == "wrong"
+    assert event.problems[0]["what"] == "this profile has no kernel of its own"
 
 
 def test_published_images_are_compared_whole(bench: MakeBench, lichen: Lichen) -> None:

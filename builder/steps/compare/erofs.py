@@ -1,4 +1,4 @@
-"""Reading erofs: its files are compressed, so ``fsck.erofs`` of the tools tree unpacks them into a scratch folder."""
+"""Reading erofs, unpacked into a scratch folder."""
 
 from __future__ import annotations
 
@@ -9,16 +9,10 @@ from pathlib import Path
 from uuid import UUID
 
 from builder.foundation.inside.blob import Blob
-from builder.foundation.inside.tree import Entry, Tree, UnreadableError, kind_of, shown
-from builder.foundation.process import ProcessError, Runner
+from builder.foundation.inside.erofs import unpack_erofs
+from builder.foundation.inside.tree import Entry, Tree, kind_of, shown
+from builder.foundation.process import Runner
 from builder.foundation.toolbox import Toolbox
-
-_MAGIC = 0xE0F5E1E2
-
-
-def is_erofs(blob: Blob) -> bool:
-    """Whether an erofs begins here."""
-    return blob.read(1024, 4) == _MAGIC.to_bytes(4, "little")
 
 
 def read_erofs(blob: Blob, toolbox: Toolbox, runner: Runner, folder: Path) -> Tree:
@@ -29,18 +23,7 @@ def read_erofs(blob: Blob, toolbox: Toolbox, runner: Runner, folder: Path) -> Tr
     Raises:
         UnreadableError: it is damaged.
     """
-    folder.mkdir(parents=True)
-    source = blob.write(folder / "image")
-    words = ["fsck.erofs", f"--extract={folder / 'files'}", "--preserve", str(source)]
-    try:
-        runner.run(toolbox.command(words, writable=[folder]))
-    except ProcessError as error:
-        lines = (error.completed.stderr or error.completed.stdout).strip().splitlines()
-        raise UnreadableError(f"damaged erofs: {' '.join(lines[-2:])}") from error
-    source.unlink()
-    root = folder / "files"
-    if not root.is_dir():
-        raise UnreadableError("damaged erofs: nothing could be unpacked")
+    root = unpack_erofs(blob, toolbox, runner, folder)
     made, fraction = struct.unpack("<QI", blob.read(1024 + 24, 12))
     fields = {
         "UUID": str(UUID(bytes=blob.read(1024 + 48, 16))),

@@ -11,12 +11,13 @@ from builder.data.verification import Compared
 from builder.foundation.digest import digest_value
 from builder.foundation.inside.blob import Blob
 from builder.foundation.inside.disk import Disk, read_disk
+from builder.foundation.inside.erofs import is_erofs
 from builder.foundation.inside.ext4 import is_ext4, read_ext4
 from builder.foundation.inside.portable import read_portable
 from builder.foundation.inside.tree import Tree
 from builder.foundation.process import Runner
 from builder.foundation.toolbox import Toolbox
-from builder.steps.compare.erofs import is_erofs, read_erofs
+from builder.steps.compare.erofs import read_erofs
 from builder.steps.compare.fat import is_fat, read_fat
 from builder.steps.compare.notes import Place
 from builder.steps.compare.within import SIDES, Comparison, Verdict

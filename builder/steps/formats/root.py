@@ -15,6 +15,7 @@ from pathlib import Path
 from builder.foundation.errors import LichenError, Problem
 from builder.foundation.inside.blob import Blob
 from builder.foundation.inside.disk import read_disk
+from builder.foundation.inside.erofs import is_erofs, unpack_erofs
 from builder.foundation.inside.ext4 import Ext4, is_ext4
 from builder.foundation.inside.tree import UnreadableError, kind_of
 from builder.steps.formats.source import Source
@@ -25,7 +26,6 @@ _ROOT_TYPES = {
     "arm64": "B921B045-1DF0-41C3-AF44-4C6F280D3FAE",
     "riscv64": "72EC70A6-CF74-40E6-BD49-4BDA08E8F224",
 }
-_EROFS = 0xE0F5E1E2.to_bytes(4, "little")
 _ROOT = "."  # what the root is called in the list
 _KEPT = ("file", "folder", "link")  # devices, pipes and sockets are made by the system that runs, not shipped
 
@@ -66,7 +66,7 @@ def read_root(source: Source) -> list[Node]:
     try:
         if is_ext4(root):
             nodes = _of_ext4(root, source.manifest.source_date_epoch)
-        elif root.read(1024, 4) == _EROFS:
+        elif is_erofs(root):
             nodes = _of_erofs(root, source)
         else:
             raise UnreadableError("it is neither ext4 nor erofs")
@@ -119,13 +119,8 @@ def _of_ext4(root: Blob, epoch: int) -> Iterator[Node]:
 def _of_erofs(root: Blob, source: Source) -> Iterator[Node]:
     if os.geteuid() != 0:
         raise UnreadableError("only root may give the files of an erofs to their owners: run this as root")
-    folder = source.scratch / "root"
-    folder.mkdir()
-    image = root.write(folder / "image")
-    words = ["fsck.erofs", f"--extract={folder / 'files'}", "--preserve", "--xattrs", str(image)]
-    source.runner.run(source.toolbox.command(words, writable=[folder]))
-    image.unlink()
-    yield from _of_folder(os.fsencode(folder / "files"), source.manifest.source_date_epoch)
+    files = unpack_erofs(root, source.toolbox, source.runner, source.scratch / "root", attributes=True)
+    yield from _of_folder(os.fsencode(files), source.manifest.source_date_epoch)
 
 
 def _of_folder(top: bytes, epoch: int) -> Iterator[Node]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder.data.manifest import Manifest
+from builder.data.manifest import DISK, UKI, Manifest
 from builder.foundation.process import Runner
 from builder.foundation.toolbox import Toolbox
 
@@ -28,9 +28,9 @@ class Source:
     @property
     def disk(self) -> Path:
         """The disk image."""
-        return self.folder / "image.raw"
+        return self.folder / DISK
 
     @property
     def uki(self) -> Path:
         """The kernel, its initrd and its command line in one EFI program."""
-        return self.folder / "image.efi"
+        return self.folder / UKI
