@@ -1,0 +1,1 @@
+"""Acceptance of a machine with GPUs of NVIDIA."""
