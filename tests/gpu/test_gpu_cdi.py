@@ -295,9 +295,9 @@ def test_cache_that_is_missing_or_none_fails(two: Path) -> None:
 
 
 def test_links_in_a_circle_fail(two: Path) -> None:
-    link = two / "etc/alternatives/nvidia--libcuda.so.1"
+    link = two / f"etc/alternatives/nvidia--libcuda.so.1-{fake_machine.MULTIARCH}"
     link.unlink()
-    link.symlink_to("/etc/alternatives/nvidia--libcuda.so.1")
+    link.symlink_to(f"/etc/alternatives/{link.name}")
     fails(two, "too many symbolic links")
 
 

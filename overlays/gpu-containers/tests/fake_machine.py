@@ -13,8 +13,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 VERSION = "550.163.01"
-# Names to look for and files, as Debian's packages have them.
+# Names to look for, and files without the version: nvidia-alternative's postinst and libcuda1.
 LIBRARIES = {
+    "libcuda.so": "libcuda.so",
     "libcuda.so.1": "libcuda.so",
     "libnvidia-ml.so.1": "libnvidia-ml.so",
     "libnvidia-ptxjitcompiler.so.1": "libnvidia-ptxjitcompiler.so",
@@ -90,8 +91,8 @@ def install(root: Path, version: str = VERSION, libraries: Mapping[str, str] = L
     if not (root / "lib").is_symlink():
         (root / "lib").symlink_to("usr/lib")
     for soname, stem in libraries.items():
-        (real / f"{stem}.{version}").write_bytes(library(soname))
-        alternative = alternatives / f"nvidia--{soname}"
+        (real / f"{stem}.{version}").write_bytes(library(f"{stem}.1"))
+        alternative = alternatives / f"nvidia--{soname}-{MULTIARCH}"
         alternative.symlink_to(f"/usr/lib/{MULTIARCH}/nvidia/current/{stem}.{version}")
         (root / f"usr/lib/{MULTIARCH}/{soname}").symlink_to(f"/etc/alternatives/{alternative.name}")
     (real / "nvidia-smi").write_text("#!/bin/sh\necho fake\n")

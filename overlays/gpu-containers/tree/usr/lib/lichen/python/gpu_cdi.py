@@ -243,7 +243,7 @@ def specification(root: Path, version: str, gpus: Sequence[Gpu]) -> dict[str, ob
     """
     for path in NEEDED_NODES:
         if not _is_node(root, path):
-            raise Unfit(f"no {path}: nvidia-modprobe or nvidia-persistenced makes it")
+            raise Unfit(f"no {path}: see nvidia-modprobe(1), which makes it")
     usable = [gpu for gpu in gpus if _is_node(root, gpu.node)]
     for gpu in gpus:
         if gpu not in usable:
