@@ -64,6 +64,12 @@ def test_names_are_there_before_anything_starts_containers(host):
     assert "ordering cycle" not in host.check_output("journalctl --boot --no-pager --output cat _PID=1")
 
 
+def test_nothing_is_updated_unasked(host):
+    for unit in ("podman-auto-update.service", "podman-auto-update.timer"):
+        assert host.run(f"systemctl is-enabled {unit}").stdout == "disabled\n"
+    assert "podman" not in host.check_output("systemctl list-units --failed --plain --no-legend")
+
+
 def test_leftover_specification_goes(host):
     if has_gpu(host):
         return
