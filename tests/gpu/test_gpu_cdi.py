@@ -160,11 +160,11 @@ def test_persistence_daemon_is_reached_where_it_runs(two: Path) -> None:
 
 
 def test_number_is_the_place_on_the_bus_and_not_the_minor(tmp_path: Path) -> None:
-    """Domains and buses are hexadecimal, and of any length: 10000:00 comes after 0000:ff."""
-    last = "10000:01:00.0"
-    root = machine(tmp_path, (last, information(last, 0)), (SECOND, information(SECOND, 1)))
-    assert devices(document(root))["0"] == ["/dev/nvidia1"]
-    assert devices(document(root))["1"] == ["/dev/nvidia0"]
+    """Domains are hexadecimal, and of more than four digits behind some host bridges: 10000 comes after ffff."""
+    before, after = "ffff:01:00.0", "10000:01:00.0"
+    told = devices(document(machine(tmp_path, (after, information(after, 0)), (before, information(before, 1)))))
+    assert told["0"] == ["/dev/nvidia1"]
+    assert told["1"] == ["/dev/nvidia0"]
 
 
 def test_excluded_gpu_has_no_name_and_does_not_count(tmp_path: Path) -> None:
@@ -207,10 +207,11 @@ def test_gpu_with_nonsense_is_left_out_with_a_word(
 
 
 def test_uuid_that_two_gpus_have_names_one_of_them(tmp_path: Path) -> None:
-    """Two devices of one name make readers refuse the whole file."""
+    """Two devices of one name make readers refuse the whole file. The first has it."""
     twin = information(SECOND, 1).replace(uuid(1), uuid(0))
-    told = document(machine(tmp_path, (FIRST, information(FIRST, 0)), (SECOND, twin)))
-    assert set(devices(told)) == {"0", "1", uuid(0), "all"}
+    told = devices(document(machine(tmp_path, (FIRST, information(FIRST, 0)), (SECOND, twin))))
+    assert set(told) == {"0", "1", uuid(0), "all"}
+    assert told[uuid(0)] == ["/dev/nvidia0"]
 
 
 @pytest.mark.parametrize("name", ["all", "GPU-1;rm -rf", "GPU-" + "a" * 36, uuid(0xAB).upper(), uuid(0) + "\u0301"])
