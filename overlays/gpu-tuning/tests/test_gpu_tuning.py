@@ -89,7 +89,7 @@ def test_perf_measures_this_kernel(host):
 
 def test_tools_answer(host):
     assert "available: " in host.check_output("numactl --hardware")
-    assert host.check_output("nvme list --output-format=json")
+    assert host.check_output("nvme version").startswith("nvme version ")
     assert "Host bridge" in host.check_output("lspci") or not listed(host, "/sys/bus/pci/devices/*")
     (card,) = [name for name in host.check_output("ls /sys/class/net").split() if name != "lo"][:1]
     assert f"Settings for {card}:" in host.check_output(f"ethtool {card}")
