@@ -25,7 +25,7 @@ class Suite(Frozen):
 
 
 def release_suites(profile: Profile) -> tuple[Suite, ...]:
-    """The suites of a profile's Debian release, as Debian recommends them to its users, with the profile's components."""
+    """The suites of a profile's release, as Debian recommends them to its users, with the profile's components."""
     release, components = profile.suite, profile.release_components
     return (
         Suite(archive="debian", name=release, components=components),

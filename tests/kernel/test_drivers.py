@@ -1,4 +1,4 @@
-"""Drivers: planned after the kernel, compiled by their dkms.conf, packed beside it. The classroom's headers are real."""
+"""Drivers: planned after the kernel, compiled by their dkms.conf, packed beside it; with the classroom's headers."""
 
 from __future__ import annotations
 

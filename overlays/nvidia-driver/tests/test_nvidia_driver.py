@@ -1,4 +1,4 @@
-"""The parts of the driver fit together and the kernel takes its modules. Most machines that run these tests have no GPU."""
+"""The parts of the driver fit together and the kernel takes its modules. Few machines that run this have a GPU."""
 
 import re
 
