@@ -164,7 +164,7 @@ def compiled(folder: Path, toolchain: Toolbox, headers: Path, conf: str = CONF, 
     shutil.copy(shutil.which("patch") or "patch", folder / "bin")
     script = shutil.copy(REPOSITORY.root / "builder/templates/drivers/compile-driver", folder)
     release = headers.name.removeprefix("linux-headers-")
-    command: list[str | Path] = [script, source, folder / "dkms", headers, release, "x86_64", folder / "made"]
+    command: list[str | Path] = ["bash", script, source, folder / "dkms", headers, release, "x86_64", folder / "made"]
     command += sorted(folder.glob("*.patch"))
     Runner().run(inside(toolchain, folder, command, [headers], ARCH="x86_64", PATH=f"{TOOLS_PATH}:{folder}/bin"))
     return folder / "made/hello.ko"
