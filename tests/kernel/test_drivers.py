@@ -203,7 +203,10 @@ def test_patches_are_applied_in_order_and_one_that_does_not_fit_stops_the_build(
         ('BUILD_EXCLUSIVE_KERNEL="^7\\."', "not for Linux"),
         ('BUILD_EXCLUSIVE_ARCH="aarch64"', "not for x86_64"),
         ('BUILD_EXCLUSIVE_CONFIG="!CONFIG_MODULES"', "the kernel's configuration does not fit: !CONFIG_MODULES"),
-        ('BUILD_EXCLUSIVE_CONFIG="CONFIG_NO_SUCH_THING"', "does not fit: CONFIG_NO_SUCH_THING"),
+        (
+            'BUILD_EXCLUSIVE_CONFIG="CONFIG_NO_SUCH_THING"',
+            "the kernel's configuration does not fit: CONFIG_NO_SUCH_THING",
+        ),
         ('BUILD_DEPENDS="other"', "drivers that build on others are not provided for"),
     ],
 )
