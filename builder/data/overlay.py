@@ -122,8 +122,8 @@ class Overlay(Frozen):
     kernel_fragments: Names = Field((), description="fragments of kernel-configs/ that this overlay needs")
     drivers: Packages = Field(
         (),
-        description="Debian packages for DKMS: their modules are compiled for the project's own kernel, with the patches in "
-        "drivers/PACKAGE/ of the overlay; the packages themselves are never installed",
+        description="Debian packages for DKMS: their modules are compiled for the project's own kernel, with the "
+        "patches in drivers/PACKAGE/ of the overlay; the packages themselves are never installed",
     )
     modes: dict[str, Annotated[str, Field(pattern=r"^0[0-7]{3}$")]] = Field(
         {}, description="permissions of files whose mode is neither 0644 nor, if executable, 0755"

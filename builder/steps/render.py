@@ -37,8 +37,8 @@ from builder.foundation.store import Store
 
 PYTHON_PREFIX = "/opt/ai"
 # Components of the project's own kernel, in build order. They are made in the toolchain tree, by the build machine, and
-# their keys must not move with the lock's date: a newer lock with the same source has the same kernel. Drivers are there
-# only where an overlay names some.
+# their keys must not move with the lock's date: a newer lock with the same source has the same kernel. Drivers are only
+# there where an overlay names some.
 KERNEL_PARTS = ("kernel-config", "kernel", "drivers", "modules")
 _EPOCH_OF_PARTS = 946684800  # 2000-01-01, seconds; what the kernel itself bears is the date of its source
 # What make is asked for; the first is the file that boots, which a UKI wants as an EFI program of its own.
