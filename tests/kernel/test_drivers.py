@@ -45,7 +45,10 @@ SOURCE = """\
 MODULE_DESCRIPTION("A driver");
 MODULE_LICENSE("GPL");
 MODULE_VERSION("2.0");
-static int __init hello(void) { WARN_ON(!THIS_MODULE); return 0; }
+static int places[4];
+static int which;
+module_param(which, int, 0);
+static int __init hello(void) { WARN_ON(!THIS_MODULE); return places[which]; }
 module_init(hello);
 """
 CONF = """\
