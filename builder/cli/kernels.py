@@ -37,7 +37,7 @@ def config(
 
 @app.command()
 def build(context: typer.Context, profile: ProfileName, architecture: ArchitectureName = None) -> None:
-    """Build the packages of a profile's own kernel, or find them kept; an image's build does so by itself."""
+    """Build the packages of a profile's own kernel and drivers, or find them kept; an image's build does so itself."""
     from builder.verbs.kernel import kernel_packages
 
     run = session.of(context)

@@ -82,7 +82,8 @@ class _Case:
 
     @property
     def debs(self) -> tuple[Deb, ...]:
-        return self.lock.used_by("image")
+        """What is in the image, and what its drivers are compiled from."""
+        return tuple(deb for deb in self.lock.debs if _decides(deb))
 
     @property
     def wheels(self) -> tuple[Wheel, ...]:
@@ -124,7 +125,7 @@ def judge(
 
 def cuda_limit(rules: Rules, debs: Iterable[Deb]) -> CudaLimit | None:
     """What the driver among an image's packages allows, None when there is no driver."""
-    found = [deb for deb in debs if "image" in deb.uses]
+    found = [deb for deb in debs if _decides(deb)]
     parts = [*_named(found, rules.driver.user_space), *_named(found, rules.driver.module)]
     # Of parts that differ, which is told elsewhere, the oldest decides.
     driver = min(parts, key=lambda deb: Version(_upstream(deb)), default=None)
@@ -139,6 +140,10 @@ def cuda_limit(rules: Rules, debs: Iterable[Deb]) -> CudaLimit | None:
     constraints = rules.cuda_wheels.refuse(rule.major for rule in newer)
     why = f"{_title(driver)} runs {f'CUDA {major} and older' if fitting else 'no CUDA that is known'}"
     return CudaLimit(_title(driver), major, why, remedy, constraints)
+
+
+def _decides(deb: Deb) -> bool:
+    return not {"image", "driver"}.isdisjoint(deb.uses)
 
 
 def _title(deb: Deb) -> str:

@@ -18,7 +18,8 @@ from builder.data.toolchain import Suite
 from builder.foundation.digest import canonical_json, digest_bytes
 from builder.foundation.errors import InputError, Problem
 
-Use = Literal["image", "initrd", "tools", "mkosi", "toolchain", "source"]
+# A source is that of the kernel; drivers, and what patches their sources, are unpacked as well and never installed.
+Use = Literal["image", "initrd", "tools", "mkosi", "toolchain", "source", "driver", "patch"]
 
 
 def _below(path: str) -> str:

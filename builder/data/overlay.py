@@ -1,7 +1,8 @@
 """Overlays: a reusable part of an image, alone in its folder ``overlays/NAME/``.
 
 ``overlay.yaml`` is described by :class:`Overlay`; ``tree/`` holds files for the image, those ending in ``.j2``
-rendered by Jinja2; ``tests/`` holds testinfra tests that hold for any image with this overlay.
+rendered by Jinja2; ``drivers/PACKAGE/`` holds patches for a driver's sources; ``tests/`` holds testinfra tests that
+hold for any image with this overlay.
 """
 
 from __future__ import annotations
@@ -119,6 +120,11 @@ class Overlay(Frozen):
     python: Python = Python()
     services: Services = Services()
     kernel_fragments: Names = Field((), description="fragments of kernel-configs/ that this overlay needs")
+    drivers: Packages = Field(
+        (),
+        description="Debian packages for DKMS: their modules are compiled for the project's own kernel, with the "
+        "patches in drivers/PACKAGE/ of the overlay; the packages themselves are never installed",
+    )
     modes: dict[str, Annotated[str, Field(pattern=r"^0[0-7]{3}$")]] = Field(
         {}, description="permissions of files whose mode is neither 0644 nor, if executable, 0755"
     )
@@ -131,3 +137,10 @@ class Overlay(Frozen):
     options: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], Option] = Field(
         {}, description="what a profile may set, and the templates of tree/ may use"
     )
+
+    def said(self, *without: str) -> dict[str, Any]:
+        """Everything that is said, for a digest, but for the keys ``without``.
+
+        Of an overlay without drivers the digest is the one that it had before there were any.
+        """
+        return self.model_dump(mode="json", exclude={*without, *(() if self.drivers else ("drivers",))})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -10,6 +10,9 @@ from builder.data.model import Frozen, Name, Names, Packages, Sha256, Size, Stri
 
 Architecture = Literal["amd64", "arm64", "riscv64"]
 Layout = Literal["mutable", "immutable"]
+# What Debian divides an archive into, by the licences of what is there and of what that needs (its policy, 2.2).
+DebianComponent = Literal["main", "contrib", "non-free", "non-free-firmware"]
+MAIN: tuple[DebianComponent, ...] = ("main",)
 # What is known of each stands in compatibility.yaml.
 Board = Literal["orin", "thor"]
 
@@ -160,6 +163,9 @@ class Profile(Frozen):
         (), description="architectures that the profile is built for"
     )
     suite: Literal["trixie"] = Field("trixie", description="Debian release")
+    components: Annotated[tuple[DebianComponent, ...], BeforeValidator(_tuple)] = Field(
+        MAIN, description="components of the release that packages come from; main is always among them"
+    )
     board: Board | None = Field(
         None, description="the machine that the image is for, if it is one of these: CUDA wheels must fit its GPU"
     )
@@ -170,3 +176,8 @@ class Profile(Frozen):
     models: dict[Name, Model] = Field({}, description="trained models to bake in, by name")
     repositories: dict[Name, Repository] = Field({}, description="apt repositories besides Debian's, by name")
     options: dict[Name, dict[str, Any]] = Field({}, description="values for options that the overlays declare")
+
+    @property
+    def release_components(self) -> tuple[DebianComponent, ...]:
+        """The components that packages come from, in an order of their own: no matter which parent names which."""
+        return tuple(item for item in get_args(DebianComponent) if item in (*MAIN, *self.components))

@@ -9,11 +9,14 @@ from typing import Any
 from builder.data.certificate import Certificate
 from builder.data.kernel import OwnKernel
 from builder.data.overlay import Overlay
-from builder.data.profile import Architecture, Profile
+from builder.data.profile import MAIN, Architecture, Profile
 from builder.data.publickey import PublicKey
 from builder.data.yamlfile import Document, KeyPath
-from builder.foundation.digest import digest_tree, digest_value
+from builder.foundation.digest import digest_file, digest_tree, digest_value
 from builder.foundation.errors import InputError, Problem
+
+# Keys of a profile that decide nothing, or of which only a part does.
+_SAID_OTHERWISE = ("description", "extends", "models", "repositories", "board", "components")
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,10 @@ class OverlayFolder:
     def tree(self) -> Path:
         """Files for the image."""
         return self.folder / "tree"
+
+    def patches(self, driver: str) -> tuple[Path, ...]:
+        """Patches for the sources in the Debian package ``driver``, in the order in which they are applied."""
+        return tuple(sorted((self.folder / "drivers" / driver).glob("*.patch")))
 
     @property
     def tests(self) -> Path:
@@ -71,6 +78,15 @@ class Recipe:
         for item in self.overlays:
             named.update(item.overlay.packages, item.overlay.python.provided.values())
         return tuple(sorted(named))
+
+    @property
+    def drivers(self) -> tuple[str, ...]:
+        """Debian packages with the sources of drivers that are compiled for the project's own kernel, sorted."""
+        return tuple(sorted({name for item in self.overlays for name in item.overlay.drivers}))
+
+    def patches(self, driver: str) -> tuple[Path, ...]:
+        """What all overlays change in the sources of a driver, in the order in which it is applied."""
+        return tuple(path for item in self.overlays for path in item.patches(driver))
 
     @property
     def requirements(self) -> tuple[str, ...]:
@@ -120,7 +136,7 @@ class Recipe:
                 "profile": profile.model_dump(
                     mode="json",
                     exclude={
-                        **dict.fromkeys(("description", "extends", "models", "repositories", "board"), True),
+                        **dict.fromkeys(_SAID_OTHERWISE, True),
                         "image": {"secure_boot"},
                         "kernel": {"certificate", "fragments"},
                     },
@@ -135,17 +151,23 @@ class Recipe:
                 **({"kernel": self.kernel.identity()} if self.kernel else {}),
                 # Without one, a lock of before there were boards stays current.
                 **({"board": profile.board} if profile.board else {}),
+                **({"components": profile.release_components} if profile.release_components != MAIN else {}),
                 **({"secure_boot": self.secure_boot.sha256} if self.secure_boot else {}),
                 "options": self.options,
                 "overlays": [
                     {
                         "name": item.name,
-                        "overlay": item.overlay.model_dump(
-                            mode="json", exclude={"description", "options", "credentials"}
-                        ),
+                        "overlay": item.overlay.said("description", "options", "credentials"),
                         "tree": digest_tree(item.tree) if item.tree.is_dir() else "",
+                        **({"patches": patches} if (patches := _patches(item)) else {}),
                     }
                     for item in self.overlays
                 ],
             }
         )
+
+
+def _patches(item: OverlayFolder) -> dict[str, list[str]]:
+    """For each driver that an overlay changes, the digests of its patches."""
+    found = {name: [digest_file(path) for path in item.patches(name)] for name in item.overlay.drivers}
+    return {name: digests for name, digests in found.items() if digests}

@@ -24,12 +24,13 @@ class Suite(Frozen):
         return self.name if self.archive in DEBIAN_ARCHIVES else f"{self.archive}:{self.name}"
 
 
-def release_suites(release: str) -> tuple[Suite, ...]:
-    """The suites of a Debian stable release, as Debian recommends them to its users."""
+def release_suites(profile: Profile) -> tuple[Suite, ...]:
+    """The suites of a profile's release, as Debian recommends them to its users, with the profile's components."""
+    release, components = profile.suite, profile.release_components
     return (
-        Suite(archive="debian", name=release),
-        Suite(archive="debian", name=f"{release}-updates"),
-        Suite(archive="debian-security", name=f"{release}-security"),
+        Suite(archive="debian", name=release, components=components),
+        Suite(archive="debian", name=f"{release}-updates", components=components),
+        Suite(archive="debian-security", name=f"{release}-security", components=components),
     )
 
 
@@ -128,6 +129,10 @@ def toolchain_packages(architecture: Architecture) -> tuple[str, ...]:
     cross = () if architecture == BUILD_ARCHITECTURE else (f"gcc-{TRIPLETS[architecture]}", "bsdextrautils")
     return tuple(sorted((*_TOOLCHAIN_PACKAGES, *cross)))
 
+
+# What DKMS patches sources with. It is locked alone and run from where it is unpacked: were it in the toolchain, a
+# profile with a driver would have another kernel than one without.
+PATCH_PACKAGE = "patch"
 
 # QEMU and its firmware for images of each architecture; on another than the machine's own, also the emulator that
 # packages' scripts run on.

@@ -53,13 +53,14 @@ class AptRoot:
         environment: makes every apt command work in this root only.
         bases: archive name to the mirror URL in use.
         keys: the keys of the repositories of vendors among them.
-        indices: the suites read, for the lock.
+        suites: the suites read, and their indices, for the lock.
     """
 
     runner: Runner
     environment: Mapping[str, str]
     bases: Mapping[str, str]
     keys: Mapping[str, PublicKey]
+    suites: tuple[Suite, ...]
     indices: tuple[SuiteIndex, ...]
 
     def resolve(self, packages: Sequence[str], use: Use, asked_by: Mapping[str, str]) -> list[Deb]:
@@ -81,14 +82,17 @@ class AptRoot:
             raise self._explain(error, packages, asked_by) from error
         return self._debs(printed, use)
 
-    def download(self, package: str, use: Use) -> list[Deb]:
-        """The file of ``package`` alone, without what it depends on.
+    def download(self, packages: Sequence[str], use: Use, asked_by: Mapping[str, str]) -> list[Deb]:
+        """The files of ``packages`` alone, without what they depend on.
+
+        Args:
+            asked_by: for each name, where a person wrote it.
 
         Raises:
-            InputError: it does not exist.
+            InputError: one does not exist.
         """
-        self._require([package], {})
-        return self._debs(self._get("--print-uris", "download", package), use)
+        self._require(packages, asked_by)
+        return self._debs(self._get("--print-uris", "download", *packages), use)
 
     def names(self) -> frozenset[str]:
         """Names of all packages that the suites have."""
@@ -173,7 +177,7 @@ class AptRoot:
 
     def _no_packages(self, names: Sequence[str], asked_by: Mapping[str, str], printed: str = "") -> list[Problem]:
         known = self._names()
-        suites = ", ".join(index.suite for index in self.indices)
+        suites = ", ".join(_with_components(suite) for suite in self.suites)
         problems = []
         for name in names:
             provided = re.search(_PROVIDED.format(re.escape(name)), printed, re.M)
@@ -235,8 +239,12 @@ def apt_root(
                     raise LichenError(problems) from error
                 chosen.update({archive: chosen[archive] + 1 for archive in others})
                 continue
-            yield AptRoot(runner, environment, bases, keys, indices)
+            yield AptRoot(runner, environment, bases, keys, tuple(suites), indices)
             return
+
+
+def _with_components(suite: Suite) -> str:
+    return f"{suite.name} ({' '.join(suite.components)})" if suite.components else suite.name
 
 
 def _debian_keyring() -> Path:

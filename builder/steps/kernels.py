@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.hazmat.primitives.serialization.pkcs7 import PKCS7Options, PKCS7SignatureBuilder
 
 from builder.data.certificate import MAKE_KEY, Certificate
+from builder.data.driver import DriverBuild
 from builder.data.fragment import parse_config
 from builder.data.kconfig import judge
 from builder.data.kernel import OWN_ARCHIVE, KernelBuild
@@ -70,15 +71,22 @@ class ModuleSigner(Protocol):
         """What is appended to a module so that the kernel finds it signed."""
 
 
-def built_kernel(build: KernelBuild, folder: Path) -> Deb:
-    """The package that the component ``modules`` left in ``folder``, as a manifest lists packages."""
-    path = folder / f"{build.image_package}.deb"
+def built_packages(kernel: KernelBuild, drivers: Sequence[DriverBuild], folder: Path) -> tuple[Deb, ...]:
+    """What the component ``modules`` left for an image in ``folder``, as a manifest lists packages."""
+    return (
+        _built(kernel.image_package, kernel.version, kernel.source_package, kernel, folder),
+        *(_built(item.package, item.version, item.source_package, kernel, folder) for item in drivers),
+    )
+
+
+def _built(name: str, version: str, source: str, kernel: KernelBuild, folder: Path) -> Deb:
+    path = folder / f"{name}.deb"
     return Deb(
-        name=build.image_package,
-        version=build.version,
-        architecture=build.architecture,
+        name=name,
+        version=version,
+        architecture=kernel.architecture,
         archive=OWN_ARCHIVE,
-        path=f"{build.source_package}/{path.name}",
+        path=f"{source}/{path.name}",
         size=path.stat().st_size,
         sha256=digest_file(path),
         uses=("image",),

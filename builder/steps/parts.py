@@ -16,6 +16,7 @@ from packageurl import PackageURL
 from builder import __version__
 from builder.data.bill import Part, Role
 from builder.data.dpkg import stanzas
+from builder.data.kernel import LOCAL_VERSION
 from builder.data.licence import NOASSERTION, debian_licence, wheel_licence
 from builder.data.lock import Deb, Lock, Wheel
 from builder.data.recipe import OverlayFolder, Recipe
@@ -28,7 +29,7 @@ _SOURCE = re.compile(r"(?P<name>\S+)(?: \((?P<version>\S+)\))?")
 _ROLES: tuple[tuple[Role, re.Pattern[str]], ...] = (
     ("kernel", re.compile(r"linux-image-.+")),
     ("firmware", re.compile(r"(.+-)?firmware(-.+)?|.+-microcode")),
-    ("driver", re.compile(r".+-dkms|.+-driver(-.+)?|nvidia-.+|linux-modules-.+")),
+    ("driver", re.compile(rf".+-dkms|.+-driver(-.+)?|nvidia-.+|linux-modules-.+|.+{LOCAL_VERSION}")),
 )
 _DEBIAN = ("debian", "debian-security")
 _OVERLAY_NOTE = "Lichen overlay; the checksum covers its settings and its files as Lichen digests them."
@@ -152,5 +153,5 @@ def other_parts(recipe: Recipe, lock: Lock) -> list[Part]:
 
 def _overlay_part(item: OverlayFolder) -> Part:
     tree = digest_tree(item.tree) if item.tree.is_dir() else ""
-    digest = digest_value({"overlay": item.overlay.model_dump(mode="json"), "tree": tree})
+    digest = digest_value({"overlay": item.overlay.said(), "tree": tree})
     return Part("overlay", item.name, digest[:12], NOASSERTION, digest, note=_OVERLAY_NOTE)

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from builder.data import toolchain
 from builder.data.certificate import Certificate, read_certificate
+from builder.data.driver import patch_problems
 from builder.data.kernel import OwnKernel, architectures_disagree, read_kernel
 from builder.data.layout import layout_problems, tree_problems
 from builder.data.overlay import Overlay
@@ -311,6 +312,7 @@ def _overlays(project: Project, wanted: list[str], merged: _Merged, found: _Find
                     Problem(f"overlay {required!r} is missing", where, why, f"add it to overlays in {place}")
                 )
         found.wrong.extend(tree_problems(folder / "tree", overlay, document))
+        found.wrong.extend(patch_problems(folder / "drivers", overlay.drivers))
         yield OverlayFolder(name, folder, overlay, document)
 
 
@@ -365,6 +367,8 @@ def _kernel(
         why = f"{kernel.package or 'that of the release'} is built already"
         remedy = "name a `source` instead of `package`"
         found.wrong += [Problem("a fragment needs a kernel of our own", at, why, remedy) for at in asked.values()]
+        drivers = [item.document.place(("drivers", at)) for item in overlays for at in range(len(item.overlay.drivers))]
+        found.wrong += [Problem("a driver needs a kernel of our own", at, why, remedy) for at in drivers]
         return None
     place = merged.place(("kernel", "certificate"))
     try:

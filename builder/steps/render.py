@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
@@ -22,6 +22,7 @@ from typing import Any
 import jinja2
 
 from builder.data import toolchain
+from builder.data.driver import DriverBuild
 from builder.data.kernel import LOCAL_VERSION, KernelBuild
 from builder.data.layout import HOSTNAME, PRESET, STATE_LABEL, STATE_TYPE, WRITABLE, overlay_targets
 from builder.data.lock import Deb, Lock, LockedModel
@@ -36,8 +37,9 @@ from builder.foundation.store import Store
 
 PYTHON_PREFIX = "/opt/ai"
 # Components of the project's own kernel, in build order. They are made in the toolchain tree, by the build machine, and
-# their keys must not move with the lock's date: a newer lock with the same source has the same kernel.
-KERNEL_PARTS = ("kernel-config", "kernel", "modules")
+# their keys must not move with the lock's date: a newer lock with the same source has the same kernel. Drivers are only
+# there where an overlay names some.
+KERNEL_PARTS = ("kernel-config", "kernel", "drivers", "modules")
 _EPOCH_OF_PARTS = 946684800  # 2000-01-01, seconds; what the kernel itself bears is the date of its source
 # What make is asked for; the first is the file that boots, which a UKI wants as an EFI program of its own.
 _TARGETS: dict[Architecture, str] = {
@@ -117,10 +119,9 @@ def _kernel_trees(recipe: Recipe, lock: Lock) -> Tree:
     place = "%D/../toolchain/mkosi.output/toolchain"
     tree["kernel/mkosi.conf"] = _distribution(recipe, lock, tools_tree=place, native=True, dateless=True)
     tree["kernel/mkosi.conf.d/all.conf"] = RenderedFile(b"[Config]\nDependencies=modules\n\n[Output]\nFormat=none\n")
-    for number, name in enumerate(KERNEL_PARTS):
-        made = _moved(
-            _component(name, recipe, lock, KERNEL_PARTS[:number]), "mkosi.conf", f"mkosi.images/{name}/mkosi.conf"
-        )
+    parts = [name for name in KERNEL_PARTS if name != "drivers" or recipe.drivers]
+    for number, name in enumerate(parts):
+        made = _moved(_component(name, recipe, lock, parts[:number]), "mkosi.conf", f"mkosi.images/{name}/mkosi.conf")
         # Scripts are found beside their configuration; what they read, in the top folder.
         made = _moved(made, f"{name}.finalize", f"mkosi.images/{name}/{name}.finalize")
         tree |= {f"kernel/{path}": file for path, file in made.items()}
@@ -133,6 +134,16 @@ def kernel_build(recipe: Recipe, lock: Lock) -> KernelBuild | None:
         return None
     (source,) = lock.used_by("source")
     return KernelBuild(recipe.kernel, source, lock.architecture)
+
+
+def driver_builds(recipe: Recipe, lock: Lock) -> tuple[DriverBuild, ...]:
+    """The drivers that overlays name, as the lock has them, by name."""
+    kernel = kernel_build(recipe, lock)
+    return tuple(
+        DriverBuild(deb, tuple(path.read_bytes() for path in recipe.patches(deb.name)), kernel)
+        for deb in lock.used_by("driver")
+        if kernel
+    )
 
 
 def _has_wheels(lock: Lock) -> bool:
@@ -163,6 +174,7 @@ def _component(name: str, recipe: Recipe, lock: Lock, subimages: object) -> Tree
         "name": recipe.name,
         "packages": component_packages(name, recipe, lock.architecture),
         "kernel": build,
+        "drivers": (drivers := driver_builds(recipe, lock)),
         "local_version": LOCAL_VERSION,
         "triplet": toolchain.TRIPLETS[lock.architecture],
         "build_architecture": toolchain.BUILD_ARCHITECTURE,
@@ -190,6 +202,12 @@ def _component(name: str, recipe: Recipe, lock: Lock, subimages: object) -> Tree
         tree |= _template_tree(own, variables)
     if build and name in KERNEL_PARTS:
         tree |= _kernel_files(name, build, variables)
+    if name == "drivers":
+        tree |= _driver_sources(drivers, lock)
+    if name == "modules":
+        for driver in drivers:
+            prefix = f"deb/{driver.package}/"
+            tree |= _template_tree(_templates() / "driver-package", {**variables, "driver": driver}, prefix)
     if name == "python":
         tree["requirements.txt"] = RenderedFile(requirements(lock).encode())
     if name == "image":
@@ -222,6 +240,17 @@ def _kernel_files(name: str, build: KernelBuild, variables: Mapping[str, Any]) -
         tree["source.deb"] = RenderedFile(mode=0o444, stored=build.source)
         if certificate := build.kernel.certificate:
             tree["certificate.pem"] = RenderedFile(certificate.pem)
+    return tree
+
+
+def _driver_sources(drivers: Sequence[DriverBuild], lock: Lock) -> Tree:
+    """What drivers are compiled from."""
+    (patch,) = lock.used_by("patch")
+    tree = {"patch.deb": RenderedFile(mode=0o444, stored=patch)}
+    for driver in drivers:
+        tree[f"drivers/{driver.name}/source.deb"] = RenderedFile(mode=0o444, stored=driver.source)
+        for number, patch_text in enumerate(driver.patches):
+            tree[f"drivers/{driver.name}/{number:03}.patch"] = RenderedFile(patch_text)
     return tree
 
 

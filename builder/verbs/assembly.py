@@ -53,29 +53,33 @@ _PLACES = {
     "python": ("python", "output/python"),
     "kernel-config": ("kernel-config", "tree/mkosi.output/kernel-config"),
     "kernel": ("kernel", "tree/mkosi.output/kernel"),
+    "drivers": ("drivers", "tree/mkosi.output/drivers"),
     "modules": ("modules", "tree/kernel/mkosi.output/modules"),
 }
 # Bytes that a kernel's components may take in the workspace: source unpacked, and objects with debug information.
-_WORKSPACES = {"kernel-config": 3 << 30, "kernel": 14 << 30, "modules": 3 << 30}
+_WORKSPACES = {"kernel-config": 3 << 30, "kernel": 14 << 30, "drivers": 4 << 30, "modules": 3 << 30}
 # Components in which programs of the image's architecture run; all else is made by the building machine's own.
 OF_THE_TARGET = ("base", "initrd", "python", "image")
 # Components whose making keeps every processor busy.
-_PARALLEL = ("kernel", "modules")
+_PARALLEL = ("kernel", "drivers", "modules")
 # For parts that were never made here: bytes of a workspace that are filled in a second, and how many times longer
 # programs of another architecture take (initrds of 97 and 545 seconds).
 _PACE = 40 << 20
 _EMULATED = 5
 
 # Which of the locked packages a component is made from.
-_USES: dict[str, Use] = {
-    "mkosi": "mkosi",
-    "tools": "tools",
-    "toolchain": "toolchain",
-    "base": "image",
-    "initrd": "initrd",
-    "kernel-config": "source",
-    "kernel": "source",
+_USES: dict[str, tuple[Use, ...]] = {
+    "mkosi": ("mkosi",),
+    "tools": ("tools",),
+    "toolchain": ("toolchain",),
+    "base": ("image",),
+    "initrd": ("initrd",),
+    "kernel-config": ("source",),
+    "kernel": ("source",),
+    "drivers": ("driver", "patch"),
 }
+# Components whose own scripts unpack these packages; nothing is installed.
+_FROM_SOURCE = ("kernel-config", "kernel", "drivers")
 
 
 @dataclass
@@ -270,14 +274,16 @@ class Assembly:
         write_tree(component_tree(name, self.recipe, self.lock), tree, self.store)
         suite = self.recipe.profile.suite
         # mkosi reads the repository's indices even for a component that installs nothing.
-        files = [file for file in self._files(name) if not _is_source(file)]
+        files = self._installed(name)
         debs = [file for file in files if isinstance(file, Deb)]
         export_repository(self.store, debs, tree / "packages", suite, self.workbench.runner)
         wheels = [file for file in files if isinstance(file, Wheel)]
         if wheels:
             export_wheels(self.store, wheels, tree / "wheels")
         if name == "modules" and (signer := module_signer(self.workbench, self.recipe)):
-            sign_modules(self.path("kernel") / "kernel/image", signer, tree / "signatures")
+            for part in ("kernel", "drivers"):
+                if part in self.needs(name):
+                    sign_modules(self.path(part) / part / "image", signer, tree / "signatures")
         parts = [part for part in self.needs(name) if part in _PLACES]
         needed = self._needed(name)
         bench = self.workbench
@@ -303,8 +309,8 @@ class Assembly:
 
     def _unpacked(self, name: str) -> int:
         """What of that is known from the lock alone."""
-        locked = [file for file in self._files(name) if not _is_source(file)]
-        return _LEAST + sum(file.size * _takes(file) for file in locked) + _WORKSPACES.get(name, 0)
+        installed = sum(file.size * _takes(file) for file in self._installed(name))
+        return _LEAST + installed + _WORKSPACES.get(name, 0)
 
     def _expected(self, name: str) -> float:
         """Seconds that making a part may take; without an earlier run a guess, which is good for an order."""
@@ -319,10 +325,13 @@ class Assembly:
 
     def _files(self, name: str) -> Sequence[LockedFile]:
         if name in _USES:
-            return self.lock.used_by(_USES[name])
+            return [deb for deb in self.lock.debs if not set(_USES[name]).isdisjoint(deb.uses)]
         if name == "image":
             return self.lock.models
         return self.lock.wheels if name == "python" else ()
+
+    def _installed(self, name: str) -> Sequence[LockedFile]:
+        return () if name in _FROM_SOURCE else self._files(name)
 
     def _component(self, name: str) -> Component:
         return self.plan.component(name)
@@ -343,11 +352,6 @@ class Assembly:
             make = functools.partial(self._part, name)
             self.kept.provide(component, self.target, make, waiting=waiting, stop=self.stopped)
         self.seconds[name] = round(time.monotonic() - begin, 1)
-
-
-def _is_source(file: LockedFile) -> bool:
-    """Whether it is unpacked by a component's own script, and never installed."""
-    return isinstance(file, Deb) and "source" in file.uses
 
 
 def _takes(file: LockedFile) -> int:

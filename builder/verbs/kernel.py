@@ -1,4 +1,4 @@
-"""``lichen kernel``: the final configuration of a profile's own kernel, and what differs between two."""
+"""``lichen kernel``: a profile's own kernel by itself: its final configuration, its packages, how two differ."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _symbol(name: str, final: Mapping[str, str], asked: Setting | None) -> Symbo
 def kernel_packages(
     workbench: Workbench, name: str, architecture: str | None = None, circumstances: Circumstances = USUAL
 ) -> Path:
-    """The folder with the packages of a profile's own kernel, built when they are not kept yet.
+    """The folder with the packages of a profile's own kernel and of its drivers, built when they are not kept yet.
 
     Raises:
         InputError, LichenError: as :func:`kernel_config`.

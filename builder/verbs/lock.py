@@ -153,7 +153,7 @@ def _wanted(workbench: Workbench, name: str, architecture: str | None) -> tuple[
 
 
 def _require_suites(recipe: Recipe, accept_expired: frozenset[str], without: frozenset[str]) -> None:
-    release, *optional = (suite.name for suite in toolchain.release_suites(recipe.profile.suite))
+    release, *optional = (suite.name for suite in toolchain.release_suites(recipe.profile))
     vendors = [suite.label for suite in toolchain.repository_suites(recipe.profile)]
     known = {"--without": optional, "--accept-expired": [release, *optional, toolchain.MKOSI_SUITE.name, *vendors]}
     given = {"--without": without, "--accept-expired": accept_expired}
@@ -210,7 +210,7 @@ def _resolution(recipe: Recipe, architecture: Architecture) -> str:
     return digest_value(
         {
             "architecture": architecture,
-            "suites": [suite.model_dump(mode="json") for suite in toolchain.release_suites(recipe.profile.suite)],
+            "suites": [suite.model_dump(mode="json") for suite in toolchain.release_suites(recipe.profile)],
             "mkosi": toolchain.MKOSI_SUITE.model_dump(mode="json"),
             "packages": wanted_packages(recipe, architecture),
             "requirements": recipe.requirements,
@@ -243,7 +243,7 @@ def _locked(of: Lock) -> Mapping[tuple[What, str], tuple[str, str]]:
     """Version and SHA-256 of everything in a lock."""
     locked: dict[tuple[What, str], tuple[str, str]] = {}
     for deb in of.debs:
-        inside = {"image", "initrd", "source"} & set(deb.uses)
+        inside = {"image", "initrd", "source", "driver"} & set(deb.uses)
         locked["deb" if inside else "tool", deb.name] = deb.version, deb.sha256
     locked.update({("wheel", wheel.name): (wheel.version, wheel.sha256) for wheel in of.wheels})
     locked.update({("model", model.name): (model.sha256[:12], model.sha256) for model in of.models})

@@ -28,10 +28,10 @@ from builder.steps.contents import (
     with_owners,
 )
 from builder.steps.cyclonedx import cyclonedx_text
-from builder.steps.kernels import CONFIG, built_kernel
+from builder.steps.kernels import CONFIG, built_packages
 from builder.steps.parts import deb_facts, deb_parts, other_parts, unpack, wheel_parts
 from builder.steps.provenance import provenance_text
-from builder.steps.render import PYTHON_PREFIX, kernel_build, overlay_files
+from builder.steps.render import PYTHON_PREFIX, driver_builds, kernel_build, overlay_files
 from builder.steps.sizes import weigh
 from builder.steps.spdx import spdx_text
 
@@ -54,9 +54,10 @@ class Writer:
 
     @functools.cached_property
     def built(self) -> tuple[Deb, ...]:
-        """The package of the project's own kernel, if it has one."""
+        """The packages of the project's own kernel and of its drivers, if it has any."""
         build = kernel_build(self.recipe, self.lock)
-        return (built_kernel(build, self.trees["modules"] / "image"),) if build else ()
+        drivers = driver_builds(self.recipe, self.lock)
+        return built_packages(build, drivers, self.trees["modules"] / "image") if build else ()
 
     def describe(self, output: Path, made: Mapping[str, Artefact], scratch: Path) -> dict[str, str]:
         """Name and text of what tells what is inside.

@@ -129,7 +129,7 @@ def image_components(recipe: Recipe, lock: Lock, signer: ModuleSigner | None = N
 def _kernel_components(
     recipe: Recipe, lock: Lock, mkosi: Component, signer: ModuleSigner | None
 ) -> tuple[Component, ...]:
-    """From the toolchain to the packages of the project's own kernel; nothing when Debian built the kernel.
+    """From the toolchain to the packages of the project's own kernel and drivers; nothing when Debian built the kernel.
 
     Neither mkosi nor the toolchain's tree decide bytes here, only the packages of the compilers do: a kernel outlives
     both.
@@ -140,11 +140,17 @@ def _kernel_components(
     toolchain = _component("toolchain", recipe, lock, {"mkosi": mkosi.key, **compilers}, _BY)
     config = _component("kernel-config", recipe, lock, compilers, ("mkosi", "toolchain"))
     kernel = _component("kernel", recipe, lock, {**compilers, config.name: config.key}, (*config.needs, config.name))
+    made, needs = {**compilers, "kernel": kernel.key}, ("mkosi", "toolchain", "kernel")
+    drivers = (_component("drivers", recipe, lock, made, needs),) if recipe.drivers else ()
     signed = {"signature": signer.certificate_sha256 if signer else "none"}
     modules = _component(
-        "modules", recipe, lock, {**compilers, "kernel": kernel.key, **signed}, ("mkosi", "toolchain", "kernel")
+        "modules",
+        recipe,
+        lock,
+        {**made, **{item.name: item.key for item in drivers}, **signed},
+        (*needs, *(item.name for item in drivers)),
     )
-    return (toolchain, config, kernel, modules)
+    return (toolchain, config, kernel, *drivers, modules)
 
 
 def _component(name: str, recipe: Recipe, lock: Lock, inputs: Mapping[str, str], needs: tuple[str, ...]) -> Component:

@@ -29,11 +29,13 @@ from builder.steps.wheels import WheelSource, WheelTarget, resolve_wheels
 # apt pattern and package that mkosi itself installs first (its Debian installer).
 _FIRST = ("?essential", "base-files")
 # Uses for the machine that builds, whatever the architecture of the image.
-_NATIVE: tuple[Use, ...] = ("tools", "toolchain", "source")
+_NATIVE: tuple[Use, ...] = ("tools", "toolchain", "source", "patch")
+# Uses of packages that are unpacked and never installed, so that what they depend on is of no matter.
+_ALONE: tuple[Use, ...] = ("source", "driver", "patch")
 
 
 def wanted_packages(recipe: Recipe, architecture: Architecture) -> dict[Use, tuple[str, ...]]:
-    """What apt is asked for, for each use; of a kernel's source the package alone is taken."""
+    """What apt is asked for, for each use; of a kernel's source and of drivers the packages alone are taken."""
     wanted: dict[Use, tuple[str, ...]] = {
         "image": (*_FIRST, *image_packages(recipe, architecture)),
         "initrd": (*_FIRST, *toolchain.initrd_packages(recipe.profile.image.layout)),
@@ -42,6 +44,9 @@ def wanted_packages(recipe: Recipe, architecture: Architecture) -> dict[Use, tup
     if recipe.kernel:
         wanted["toolchain"] = (*_FIRST, *toolchain.toolchain_packages(architecture))
         wanted["source"] = (recipe.kernel.source,)
+    if recipe.drivers:
+        wanted["driver"] = recipe.drivers
+        wanted["patch"] = (toolchain.PATCH_PACKAGE,)
     return wanted
 
 
@@ -67,7 +72,7 @@ def resolve_lock(
     """
     for _, key in sorted(recipe.keys.items()):
         key.require_alive(workbench.clock())
-    suites = [s for s in toolchain.release_suites(recipe.profile.suite) if s.name not in without]
+    suites = [s for s in toolchain.release_suites(recipe.profile) if s.name not in without]
     debs, indices = _resolve_debs(workbench, recipe, architecture, suites, accept_expired)
     wheels = _resolve_wheels(workbench, recipe, architecture, debs)
     return Lock(
@@ -113,7 +118,9 @@ def _resolve_debs(
     mirrors = archive_mirrors(workbench.runner, workbench.mirrors, archives, recipe.profile.repositories)
     packages = wanted_packages(recipe, architecture)
     native = toolchain.BUILD_ARCHITECTURE
-    uses: dict[Architecture, list[Use]] = {architecture: ["image", "initrd"]}
+    uses: dict[Architecture, list[Use]] = {
+        architecture: [use for use in ("image", "initrd", "driver") if use in packages],
+    }
     uses.setdefault(native, []).extend(use for use in _NATIVE if use in packages)
     debs: list[Deb] = []
     indices: list[SuiteIndex] = []
@@ -130,13 +137,13 @@ def _resolve_debs(
                     with root_of(target, (*suites, *vendors)) as open_root:
                         debs += _resolve_image(workbench, recipe, packages["image"], root, open_root)
                         indices += [index for index in open_root.indices if index not in indices]
-                elif use == "source":
-                    debs += root.download(packages[use][0], use)
+                elif use in _ALONE:
+                    debs += root.download(packages[use], use, asked_by(recipe))
                 else:
                     debs += root.resolve(packages[use], use, asked_by(recipe) if use == "image" else {})
             indices += [index for index in root.indices if index not in indices]
     with step(workbench.progress, "resolving mkosi"), root_of(native, [toolchain.MKOSI_SUITE]) as root:
-        debs += root.download(toolchain.MKOSI_PACKAGE, "mkosi")
+        debs += root.download([toolchain.MKOSI_PACKAGE], "mkosi", {})
         indices += root.indices
     return debs, indices
 
@@ -237,6 +244,8 @@ def asked_by(recipe: Recipe) -> dict[str, str]:
     for item in recipe.overlays:
         for index, package in enumerate(item.overlay.packages):
             places.setdefault(package, item.origin(("packages", index)))
+        for index, package in enumerate(item.overlay.drivers):
+            places.setdefault(package, item.origin(("drivers", index)))
         for distribution, package in item.overlay.python.provided.items():
             places.setdefault(package, item.origin(("python", "provided", distribution)))
     for index, package in enumerate(recipe.profile.packages):

@@ -93,7 +93,7 @@ def verify_kernel(
     place = workbench.project.image(lock.profile, lock.architecture, lock.digest)
     with shared(workbench.cache):
         packages = kernel_packages(workbench, name, lock.architecture)
-        files = [deb for deb in lock.debs if {"mkosi", "source", "toolchain", "tools"} & set(deb.uses)]
+        files = [deb for deb in lock.debs if not {"image", "initrd"}.issuperset(deb.uses)]
         bring(workbench, recipe, lock, files)
         toolbox = provide_toolbox(workbench, name, lock.architecture)
         place = place.with_name(f"{place.name}.kernel")

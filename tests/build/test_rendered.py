@@ -18,7 +18,7 @@ from builder.foundation.place import Cache
 from builder.foundation.toolbox import Toolbox
 from builder.foundation.workbench import Workbench
 from builder.steps.profiles import load_buildable
-from builder.steps.render import KERNEL_PARTS, PYTHON_PREFIX, Tree, rendered_tree, write_tree
+from builder.steps.render import PYTHON_PREFIX, Tree, rendered_tree, write_tree
 from builder.verbs.lock import lock
 from builder.verbs.render import render
 from tests.build.bench import described
@@ -26,6 +26,7 @@ from tests.conftest import CLASSROOM, REPOSITORY
 from tests.profiles.sample import Sample
 
 GOLDEN = REPOSITORY.root / "tests" / "golden" / CLASSROOM
+KERNEL = ("kernel-config", "kernel", "modules")
 LISTING = "extra.txt"  # of overlay files the digest is enough: their contents are in the repository already
 
 
@@ -81,7 +82,7 @@ def test_golden(tree: Tree) -> None:
 
 def test_scripts_can_be_run(tree: Tree) -> None:
     modes = {name: file.mode for name, file in tree.items() if name.endswith(".finalize")}
-    kernel = [f"kernel/mkosi.images/{name}/{name}.finalize" for name in KERNEL_PARTS]
+    kernel = [f"kernel/mkosi.images/{name}/{name}.finalize" for name in KERNEL]
     names = ("image.finalize", "inventory.finalize", "mkosi.images/python/python.finalize", *kernel)
     assert modes == dict.fromkeys(names, 0o755)
 
@@ -117,7 +118,7 @@ def test_plain_mkosi_accepts_it(tree: Tree, toolbox: Toolbox, tmp_path: Path) ->
     assert (toolchain["Output"], toolchain["Format"]) == ("toolchain", "directory")
     (folder / "toolchain/mkosi.output/toolchain").mkdir(parents=True)
     kernel = {item["Image"]: item for item in summary(folder / "kernel", toolbox)}
-    assert list(kernel) == [*KERNEL_PARTS, "main"]
+    assert list(kernel) == [*KERNEL, "main"]
     assert [item["Dependencies"] for item in kernel.values()][-1] == ["modules"]
     assert kernel["main"]["Format"] == "none"
     for item in kernel.values():

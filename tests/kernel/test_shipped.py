@@ -59,7 +59,7 @@ def hardening_checker(cache: Cache, tmp_path_factory: pytest.TempPathFactory) ->
     mirrors = debian_mirrors(Runner(), archives=("debian",))
     suite = Suite(archive="debian", name="trixie-backports")
     with apt_root(Runner(), folder, "amd64", [suite], mirrors) as apt:
-        (deb,) = apt.download(CHECKER, "tools")
+        (deb,) = apt.download([CHECKER], "tools", {})
     store = Store(cache.store)
     fetch(store, [deb], Sources(mirrors), Quiet())
     Runner().run(["dpkg-deb", "--extract", store.path(deb.sha256), folder])

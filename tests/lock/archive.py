@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import lzma
 import os
 import posixpath
@@ -70,6 +71,7 @@ class Package:
     conflicts: str = ""
     provides: str = ""
     essential: bool = False
+    component: str = "main"
 
     @property
     def control(self) -> str:
@@ -90,7 +92,7 @@ class Package:
     def path(self) -> str:
         """Where it lies below the archive's root."""
         plain = self.version.rpartition(":")[2]
-        return f"pool/main/{self.name[0]}/{self.name}/{self.name}_{plain}_{self.architecture}.deb"
+        return f"pool/{self.component}/{self.name[0]}/{self.name}/{self.name}_{plain}_{self.architecture}.deb"
 
 
 @functools.cache
@@ -120,6 +122,7 @@ class Suite:
     name: str
     packages: list[Package] = field(default_factory=list)
     architectures: tuple[str, ...] = ("amd64", "arm64")
+    components: tuple[str, ...] = ("main",)
     date: datetime = field(default_factory=lambda: datetime.now(UTC) - timedelta(hours=1))
     valid_until: datetime | None = None
     by_hash: bool = True
@@ -139,11 +142,11 @@ class Suite:
         """Where a package lies below the archive's root, as its index tells it."""
         return f"./{package.path.rpartition('/')[2]}" if self.flat else package.path
 
-    def index(self, architecture: str) -> bytes:
+    def index(self, architecture: str, component: str) -> bytes:
         """Its Packages file."""
         stanzas = []
         for package in self.packages:
-            if package.architecture in ("all", architecture):
+            if package.architecture in ("all", architecture) and package.component == component:
                 content = deb(package)
                 file = f"Filename: {self.path(package)}\nSize: {len(content)}\n{self._sum(content)}"
                 stanzas.append(package.control + file)
@@ -155,9 +158,9 @@ class Suite:
     def indices(self) -> dict[str, bytes]:
         """All of its indices by their name in Release."""
         files = {}
-        for architecture in self.architectures:
-            name = "Packages" if self.flat else f"main/binary-{architecture}/Packages"
-            files[name] = self.index(architecture)
+        for component, architecture in itertools.product(self.components, self.architectures):
+            name = "Packages" if self.flat else f"{component}/binary-{architecture}/Packages"
+            files[name] = self.index(architecture, component)
             files[f"{name}.xz"] = lzma.compress(files[name])
         return files
 
@@ -173,7 +176,7 @@ class Suite:
             f"Date: {_date(self.date)}",
             *until,
             f"Architectures: {' '.join(self.architectures)}",
-            *([] if self.flat else ["Components: main"]),
+            *([] if self.flat else [f"Components: {' '.join(self.components)}"]),
             *(["Acquire-By-Hash: yes"] if self.by_hash and not self.flat else []),
             "SHA256:",
             *sums,

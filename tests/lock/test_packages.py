@@ -9,7 +9,7 @@ from builder.foundation.process import Runner
 from tests.lock.archive import Package
 from tests.lock.world import World
 
-SUITES = "trixie, trixie-updates, trixie-security"
+SUITES = "trixie (main), trixie-updates (main), trixie-security (main)"
 
 
 @pytest.fixture(autouse=True)
@@ -118,7 +118,7 @@ def test_missing_package_of_our_own_is_no_fault_of_the_profile(world: World) -> 
     world.publish()
     [problem] = world.fails(InputError)
     assert problem.what == "there is no Debian package 'mkosi'"
-    assert problem.why == "not in forky"
+    assert problem.why == "not in forky (main)"
     world.forky.add(Package("mkosi", "27-1"))
     world.mended()
 
