@@ -41,9 +41,11 @@ MKOSI_PACKAGE = "usr/lib/python3/dist-packages"
 # Estimates from above of what a workspace takes. A package unpacks to about four times its size, wheels to three
 # (classroom-jupyterhub: 460 MB of packages, 2.0 GB of base tree).
 _UNPACKED = 6
-# The image's workspace holds its tree, the root file system that repart fills from it, and the disk to which repart
-# copies that, holes and all.
-_COPIES = 2
+# The image's workspace holds its tree, repart's copy of that, the file system that repart fills from the copy, and the
+# disk with the file system once more; holes stay holes (15 GB were too few for a tree of 3.9 GB).
+_COPIES = 4
+# ext4's own tables, a part of a file system's size: 256 bytes of inode for 16 KiB, bitmaps and journal; twice.
+_TABLES = 8
 _LEAST = 1 << 30  # bytes for the rest, UKI and ESP among it
 
 # Components that others are made of: the name of what mkosi leaves, and where those others look for it.
@@ -304,7 +306,7 @@ class Assembly:
         if name == "image":
             parts = [part for part in self.needs(name) if part in _PLACES]
             needed += _COPIES * sum(self.kept.size(self._component(part)) for part in parts)
-            needed += self.recipe.profile.image.fixed_size
+            needed += self.recipe.profile.image.fixed_size // _TABLES
         return needed
 
     def _unpacked(self, name: str) -> int:

@@ -57,6 +57,7 @@ def booted(project: Project, cache: Cache, image: BuiltImage, folder: Path) -> I
         yield machine
 
 
+@pytest.mark.long
 def test_machine_writes_beside_the_image_until_a_factory_reset(
     project: Project, cache: Cache, image: BuiltImage, tmp_path: Path
 ) -> None:
