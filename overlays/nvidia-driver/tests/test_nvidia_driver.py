@@ -24,7 +24,7 @@ def test_modules_are_of_the_version_and_for_the_running_kernel(host, version, mo
     release = host.check_output("uname -r")
     assert host.check_output(f"modinfo -F version {module}") == version
     assert host.check_output(f"modinfo -F vermagic {module}").split()[0] == release
-    assert host.check_output(f"modinfo -F filename {module}").startswith(f"/usr/lib/modules/{release}/updates/")
+    assert f"/lib/modules/{release}/updates/" in host.check_output(f"modinfo -F filename {module}")
 
 
 @pytest.mark.parametrize("module", MODULES)
