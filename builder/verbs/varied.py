@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 import sys
 import time
 from datetime import UTC, datetime
@@ -92,14 +93,23 @@ def main(order: Order) -> None:
         secure_boot_key=Path(order.secure_boot_key) if order.secure_boot_key else None,
     )
     begin = time.monotonic()
-    what = order.profile, order.architecture, order.circumstances
     try:
-        folder = kernel_packages(workbench, *what) if order.kernel else build(workbench, *what).folder
+        folder = (_kernel if order.kernel else _image)(workbench, order)
     except LichenError as error:
         tell(Event(kind="wrong", problems=tuple(problem.as_dict() for problem in error.problems)))
         return
     seconds = round(time.monotonic() - begin, 1)
     tell(Event(kind="built", text=str(folder), seconds=seconds, clock=clock_seen(workbench.cache)))
+
+
+def _image(workbench: Workbench, order: Order) -> Path:
+    return build(workbench, order.profile, order.architecture, order.circumstances).folder
+
+
+def _kernel(workbench: Workbench, order: Order) -> Path:
+    """A copy beside images: the cache may lie on a file system that is gone when this process ends."""
+    packages = kernel_packages(workbench, order.profile, order.architecture, order.circumstances)
+    return Path(shutil.copytree(packages, workbench.project.images / "kernel"))
 
 
 def clock_seen(cache: Cache) -> int | None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from builder.data.variation import USUAL
 from builder.foundation.errors import EXIT_BAD_INPUT
+from builder.verbs import varied
 from builder.verbs.varied import Event, Order
 from builder.verbs.verify import compare_packages
 from tests.build.conftest import MakeBench
@@ -57,6 +61,28 @@ def test_other_host_builds_the_kernel_alone(bench: MakeBench) -> None:
     event = Event.model_validate_json(said.splitlines()[-1])
     assert event.kind == "wrong"
     assert event.problems[0]["what"] == "this profile has no kernel of its own"
+
+
+def test_packages_outlive_the_disk_of_the_other_hosts_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It is mounted where only that build sees it."""
+    cache = tmp_path / "cache"
+    kept = packages(cache / "components/modules/key/modules", image=b"1", headers=b"2")
+    monkeypatch.setattr(varied, "kernel_packages", lambda *_: kept)
+    order = Order(
+        project=str(tmp_path / "project"),
+        cache=str(cache),
+        profile="own",
+        architecture="amd64",
+        circumstances=USUAL,
+        kernel=True,
+    )
+    varied.main(order)
+    event = Event.model_validate_json(capfd.readouterr().out.splitlines()[-1])
+    shutil.rmtree(cache)
+    again = packages(tmp_path / "again", image=b"1", headers=b"2")
+    assert [row.identical for row in compare_packages(again, Path(event.text))] == [True, True]
 
 
 def test_published_images_are_compared_whole(bench: MakeBench, lichen: Lichen) -> None:
