@@ -34,11 +34,6 @@ class DriverBuild:
         return self.source.name.removesuffix(_DKMS)
 
     @property
-    def source_package(self) -> str:
-        """Name of Debian's source package, as its place in the pool tells it."""
-        return self.source.path.split("/")[-2]
-
-    @property
     def package(self) -> str:
         """Name of the package with the compiled modules."""
         return f"{self.name}-{self.kernel.release}"

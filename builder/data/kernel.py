@@ -84,11 +84,6 @@ class KernelBuild:
         return f"{self.upstream}{LOCAL_VERSION}"
 
     @property
-    def source_package(self) -> str:
-        """Name of Debian's source package, as its place in the pool tells it."""
-        return self.source.path.split("/")[-2]
-
-    @property
     def image_package(self) -> str:
         """Name of the package with kernel and modules."""
         return f"linux-image-{self.release}"

@@ -62,6 +62,11 @@ class Deb(Frozen):
         """``name_version_architecture.deb`` as apt writes it (the epoch's colon escaped)."""
         return f"{self.name}_{self.version.replace(':', '%3a')}_{self.architecture}.deb"
 
+    @property
+    def source_package(self) -> str:
+        """Name of the source package, as the path in a Debian pool tells it; a vendor's archive may be in any order."""
+        return self.path.split("/")[-2] if self.path.startswith("pool/") else self.name
+
 
 class Wheel(Frozen):
     """One Python wheel file."""

@@ -39,18 +39,13 @@ class UnreadError(Exception):
     """A package does not tell what was asked, for the reason that is the message."""
 
 
-def source_of(deb: Deb) -> str:
-    """Name of the source package, as the path in a Debian pool tells it; a vendor's archive may be in any order."""
-    return deb.path.split("/")[-2] if deb.path.startswith("pool/") else deb.name
-
-
 def news(runner: Runner, store: Store, old: Deb, new: Deb, others: Mapping[str, Deb]) -> News:
     """What the changelog of a package that moved from ``old`` to ``new`` tells in between.
 
     Args:
         others: packages by name, for those whose changelog lies in another one's folder.
     """
-    told = News(source=source_of(new), packages=(new.name,), old=old.version, new=new.version)
+    told = News(source=new.source_package, packages=(new.name,), old=old.version, new=new.version)
     try:
         older = Version(new.version) < Version(old.version)
         newest, oldest = (old, new) if older else (new, old)

@@ -74,8 +74,8 @@ class ModuleSigner(Protocol):
 def built_packages(kernel: KernelBuild, drivers: Sequence[DriverBuild], folder: Path) -> tuple[Deb, ...]:
     """What the component ``modules`` left for an image in ``folder``, as a manifest lists packages."""
     return (
-        _built(kernel.image_package, kernel.version, kernel.source_package, kernel, folder),
-        *(_built(item.package, item.version, item.source_package, kernel, folder) for item in drivers),
+        _built(kernel.image_package, kernel.version, kernel.source.source_package, kernel, folder),
+        *(_built(item.package, item.version, item.source.source_package, kernel, folder) for item in drivers),
     )
 
 

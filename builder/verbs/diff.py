@@ -15,7 +15,7 @@ from builder.data.testresults import PORTS, read_ports
 from builder.foundation.progress import step
 from builder.foundation.store import Store
 from builder.foundation.workbench import Workbench
-from builder.steps.debs import UnreadError, kernel_options, news, parse_options, source_of
+from builder.steps.debs import UnreadError, kernel_options, news, parse_options
 from builder.steps.sizes import by_owner
 from builder.steps.surface import listeners, privileged, services
 from builder.verbs.imagetest import results_folder
@@ -134,7 +134,7 @@ def _news(workbench: Workbench, store: Store, old: Subject, new: Subject, moved:
     for item in moved:
         if item.kind == "moved" and item.what == "deb":
             left, right = before[item.name], after[item.name]
-            groups[source_of(right), left.version, right.version].append(item.name)
+            groups[right.source_package, left.version, right.version].append(item.name)
     if not groups:
         return
     with step(workbench.progress, "reading changelogs"):

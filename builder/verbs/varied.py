@@ -19,6 +19,7 @@ from pydantic import BeforeValidator
 
 from builder.data.model import Frozen, _tuple
 from builder.data.variation import Circumstances
+from builder.foundation.atomic import disk_error
 from builder.foundation.errors import LichenError
 from builder.foundation.place import Cache, Project
 from builder.foundation.workbench import Workbench
@@ -109,7 +110,12 @@ def _image(workbench: Workbench, order: Order) -> Path:
 def _kernel(workbench: Workbench, order: Order) -> Path:
     """A copy beside images: the cache may lie on a file system that is gone when this process ends."""
     packages = kernel_packages(workbench, order.profile, order.architecture, order.circumstances)
-    return Path(shutil.copytree(packages, workbench.project.images / "kernel"))
+    copy = workbench.project.images / "kernel"
+    try:
+        shutil.copytree(packages, copy)
+    except OSError as error:
+        raise disk_error(error, copy) from error
+    return copy
 
 
 def clock_seen(cache: Cache) -> int | None:

@@ -9,7 +9,6 @@ import pytest
 from builder.data.comparison import Changed, Moved
 from builder.data.lock import Lock
 from builder.foundation.digest import digest_bytes
-from builder.steps.debs import source_of
 from tests.diff.desk import Desk, changelog, config, entry
 
 EPOCH = {"archive": "debian", "suite": "trixie", "inrelease_sha256": "5" * 64}
@@ -168,8 +167,8 @@ class TestChangelogs:
 
     def test_vendors_need_no_pool(self, desk: Desk) -> None:
         flat = desk.deb("tool", "3.0-1").model_copy(update={"path": "tool.deb"})
-        assert source_of(flat) == "tool"
-        assert source_of(desk.deb("libtool", source="tool")) == "tool"
+        assert flat.source_package == "tool"
+        assert desk.deb("libtool", source="tool").source_package == "tool"
 
     @pytest.mark.parametrize(
         ("files", "why"),

@@ -63,7 +63,7 @@ def test_names_and_versions_follow_from_the_source(sample: Sample) -> None:
     assert build
     assert (build.release, build.image_package) == ("6.12.118-lichen", "linux-image-6.12.118-lichen")
     assert build.version.startswith("6.12.118-1+lichen.")
-    assert build.source_package == "linux"
+    assert build.source.source_package == "linux"
     assert build.config == "CONFIG_A=y\nCONFIG_B=m\n"
 
 

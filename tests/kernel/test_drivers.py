@@ -109,7 +109,7 @@ def test_names_and_versions_follow_from_driver_and_kernel(sample: Sample) -> Non
     (driver,) = driver_builds(recipe, LOCK)
     assert (driver.name, driver.package) == ("hello-kernel", f"hello-kernel-{RELEASE}")
     assert driver.version.startswith("2.0-1+lichen.")
-    assert driver.source_package == "hello-source"
+    assert driver.source.source_package == "hello-source"
     sample.write("overlays/core/drivers/hello-kernel-dkms/one.patch", PATCH)
     (patched,) = driver_builds(recipe, LOCK)
     assert patched.version != driver.version
