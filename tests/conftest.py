@@ -23,6 +23,7 @@ from builder.foundation.toolbox import Toolbox
 from builder.foundation.workbench import Workbench
 from builder.verbs.build import provide_toolbox
 from builder.verbs.lock import lock
+from builder.verbs.plan import make_plan
 
 # A shell that starts us in the background lets us ignore Ctrl-C, and so do all processes that tests start to interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -89,6 +90,24 @@ def cache() -> Cache:
 def toolbox(cache: Cache) -> Toolbox:
     """The tools tree of the classroom's lock, built when it is not kept yet."""
     return provide_toolbox(Workbench(REPOSITORY, cache), CLASSROOM)
+
+
+@pytest.fixture(scope="session")
+def own_kernel(cache: Cache, pytestconfig: pytest.Config) -> str:
+    """Why the classroom's own kernel is not to be had, or nothing: then it is kept, or was asked for.
+
+    It takes two processors an hour to compile, which on a fresh machine is more than all of the tests.
+    """
+    if pytestconfig.getoption("--all") or make_plan(Workbench(REPOSITORY, cache), CLASSROOM).component("kernel").cached:
+        return ""
+    return f"the kernel of {CLASSROOM} is not compiled yet: `lichen build {CLASSROOM}` or `ci/test --all`, an hour"
+
+
+@pytest.fixture(scope="session")
+def compiled_kernel(own_kernel: str) -> None:
+    """For tests of the classroom's own kernel."""
+    if own_kernel:
+        pytest.skip(own_kernel)
 
 
 @pytest.fixture(scope="session")

@@ -145,8 +145,8 @@ def test_patch_of_no_driver_is_told(sample: Sample, name: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def headers(cache: Cache) -> Path:
-    """Those that the classroom's kernel left, built when it is not kept yet."""
+def headers(cache: Cache, compiled_kernel: None) -> Path:
+    """Those that the classroom's kernel left."""
     build = kernel_build(load_buildable(REPOSITORY, CLASSROOM), read_lock(REPOSITORY.lock(CLASSROOM, "amd64")))
     assert build
     folder = provide_component(Workbench(REPOSITORY, cache), CLASSROOM, "kernel")

@@ -59,7 +59,7 @@ def bench(cache: Cache) -> Workbench:
 
 
 @pytest.fixture(scope="module")
-def built(bench: Workbench, tmp_path_factory: pytest.TempPathFactory) -> BuiltKernel:
+def built(bench: Workbench, compiled_kernel: None, tmp_path_factory: pytest.TempPathFactory) -> BuiltKernel:
     build = kernel_build(load_buildable(REPOSITORY, CLASSROOM), read_lock(REPOSITORY.lock(CLASSROOM, "amd64")))
     assert build
     folder = provide_component(bench, CLASSROOM, "modules") / "modules/image"
