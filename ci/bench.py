@@ -35,7 +35,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from builder.foundation.place import Cache, Project, default_cache
-from builder.steps.profiles import every_image, load_recipe
+from builder.foundation.workbench import Workbench
+from builder.steps.profiles import load_recipe
+from builder.verbs.everything import every_image_here
 
 PROFILE = "classroom-jupyterhub"
 KERNEL = "modules"  # the last of the kernel's components
@@ -116,7 +118,7 @@ def together(project: Path, work: Path, machine: Cache) -> dict[str, float]:
     """
     log = work / "bench.log"
     lichen = [*LICHEN, "--project", str(project)]
-    images, _ = every_image(Project(project))
+    images, _ = every_image_here(Workbench(Project(project), machine))
     for name, architecture in images:
         chosen = [name, "--architecture", architecture]
         timed([*lichen, "fetch", *chosen], project, environment(machine.root), log)

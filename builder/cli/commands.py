@@ -72,7 +72,7 @@ def lichen(
     ] = None,
     index: Annotated[
         list[str] | None,
-        typer.Option(metavar="URL", help="A Python package index; may be repeated. Else those of this machine's pip."),
+        typer.Option(metavar="[NAME=]URL", help="A package index, or that of a repository; repeatable. Else pip's."),
     ] = None,
     snapshot: SnapshotService = "",
     module_key: ModuleKey = None,

@@ -9,7 +9,7 @@ from builder.cli.session import Session
 from builder.foundation.errors import InputError, Problem
 from builder.foundation.inuse import shared
 from builder.foundation.workbench import Workbench
-from builder.steps.profiles import every_image
+from builder.verbs.everything import every_image_here
 from builder.verbs.lock import Change, LockOutcome, check_lock
 from builder.verbs.lock import lock as make_lock
 
@@ -19,12 +19,14 @@ Wanted = Sequence[tuple[str, str | None]]
 def wanted(bench: Workbench, profile: str | None, architecture: str | None) -> Wanted:
     """Profile and architecture of each lock: the one that was named, else of every profile that is built.
 
+    Of all, those that cannot get their first lock on this machine are told and left out.
+
     Raises:
         InputError: everything that is wrong with any profile.
     """
     if profile is not None:
         return [(profile, architecture)]
-    found, problems = every_image(bench.project)
+    found, problems = every_image_here(bench)
     if problems:
         raise InputError(problems)
     return [(name, item) for name, item in found if architecture in (None, item)]

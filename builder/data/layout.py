@@ -65,12 +65,25 @@ def layout_problems(
     for item in overlays:
         for target, path in overlay_targets(item):
             yield from claims.claim(target, str(path), str(path))
+    yield from _skeleton_problems(overlays)
     for name, model in models.items():
         where = place(("models", name, "target"))
         if why := _unfit(model.target):
             yield Problem("a model cannot lie there", where, why, "name a place such as /usr/share/models/NAME")
         else:
             yield from claims.claim(model.target[1:], f"the model {name} ({where})", where)
+
+
+def _skeleton_problems(overlays: Sequence[OverlayFolder]) -> Iterator[Problem]:
+    """What cannot lie in the image before its packages: two files for one place, and what is no plain file."""
+    claims = _Claims({})
+    for item in overlays:
+        for path in sorted(item.skeleton.rglob("*")):
+            if path.is_symlink() or not (path.is_file() or path.is_dir()):
+                why = "packages' scripts are to find the same whatever lies around it"
+                yield Problem("a skeleton has plain files only", str(path), why, "replace it with a file")
+            elif path.is_file():
+                yield from claims.claim(path.relative_to(item.skeleton).as_posix(), str(path), str(path))
 
 
 def _unfit(target: str) -> str:

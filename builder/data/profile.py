@@ -131,8 +131,10 @@ class Repository(Frozen):
     components: Annotated[tuple[Annotated[str, Field(pattern=_COMPONENT)], ...], BeforeValidator(_tuple)] = Field(
         (), description="components of the suites; none for a flat repository"
     )
-    wheels: str | None = Field(
-        None, pattern=r"^(https?://|file:/)\S+$", description="URL of the vendor's wheel index; it is asked first"
+    wheels: Annotated[str, Field(pattern=r"^(https?://|file:/)\S+$")] | bool | None = Field(
+        None,
+        description="URL of the vendor's wheel index, which is asked first; true: there is one, and "
+        "`--index NAME=URL`, which goes before a URL here, says where",
     )
 
     @model_validator(mode="after")
@@ -147,7 +149,7 @@ class Repository(Frozen):
             "fingerprint": self.fingerprint,
             "suites": self.suites,
             "components": self.components,
-            "wheels": self.wheels is not None,
+            "wheels": bool(self.wheels),
         }
 
 

@@ -37,6 +37,11 @@ class OverlayFolder:
         """Files for the image."""
         return self.folder / "tree"
 
+    @property
+    def skeleton(self) -> Path:
+        """Files that lie in the image before its packages are installed."""
+        return self.folder / "skeleton"
+
     def patches(self, driver: str) -> tuple[Path, ...]:
         """Patches for the sources in the Debian package ``driver``, in the order in which they are applied."""
         return tuple(sorted((self.folder / "drivers" / driver).glob("*.patch")))
@@ -87,6 +92,13 @@ class Recipe:
     def patches(self, driver: str) -> tuple[Path, ...]:
         """What all overlays change in the sources of a driver, in the order in which it is applied."""
         return tuple(path for item in self.overlays for path in item.patches(driver))
+
+    @property
+    def skeleton(self) -> dict[str, Path]:
+        """What all overlays lay down before packages are installed: place in the image (relative) to source."""
+        folders = [item.skeleton for item in self.overlays]
+        found = {path.relative_to(folder).as_posix(): path for folder in folders for path in folder.rglob("*")}
+        return {place: path for place, path in sorted(found.items()) if path.is_file()}
 
     @property
     def requirements(self) -> tuple[str, ...]:
@@ -159,6 +171,7 @@ class Recipe:
                         "name": item.name,
                         "overlay": item.overlay.said("description", "options", "credentials"),
                         "tree": digest_tree(item.tree) if item.tree.is_dir() else "",
+                        **({"skeleton": digest_tree(item.skeleton)} if item.skeleton.is_dir() else {}),
                         **({"patches": patches} if (patches := _patches(item)) else {}),
                     }
                     for item in self.overlays

@@ -35,6 +35,7 @@ SUITE = re.compile(
 ONE_LINE = re.compile(
     r"^deb(?:-src)?\s+(?:\[(?P<options>[^\]]*)\]\s*)?(?P<uri>\S+)\s+(?P<suite>\S+)(?P<components>.*)$"
 )
+NAMED_INDEX = re.compile(r"(?P<name>[a-z0-9][a-z0-9-]*)=(?P<url>.*)")
 
 Mirrors = dict[str, list[str]]
 
@@ -171,16 +172,33 @@ def archive_mirrors(
     located = {archive: [url for url in (repositories[archive].url,) if url] for archive in own}
     located.update({archive: given[archive] for archive in own if archive in given})
     if missing := [archive for archive, urls in located.items() if not urls]:
-        why = "the profile names no url for it"
-        raise InputError(
-            [
-                Problem(f"nothing says where the repository {name!r} is", name, why, f"add `--mirror {name}=URL`")
-                for name in missing
-            ]
-        )
+        raise InputError([_nowhere(name) for name in missing])
     others = [archive for archive in archives if archive not in repositories]
     mirrors = debian_mirrors(runner, override, others) if others else {}
     return {**mirrors, **{archive: [url.rstrip("/") for url in urls] for archive, urls in located.items()}}
+
+
+def unlocated(
+    mirrors: Sequence[str], indices: Sequence[str], repositories: Mapping[str, Repository], *, wheels: bool
+) -> list[Problem]:
+    """What nothing locates: repositories, and their wheel indices when ``wheels`` are wanted at all.
+
+    Args:
+        mirrors, indices: as given by ``--mirror`` and ``--index``.
+
+    Raises:
+        InputError: an option is malformed.
+    """
+    given, indexed = parse_override(mirrors), vendor_indices(indices, repositories)
+    problems = [_nowhere(name) for name, item in sorted(repositories.items()) if not item.url and name not in given]
+    if wheels:
+        problems += [no_index(n) for n, item in sorted(repositories.items()) if item.wheels and n not in indexed]
+    return problems
+
+
+def _nowhere(name: str) -> Problem:
+    why = "the profile names no url for it"
+    return Problem(f"nothing says where the repository {name!r} is", name, why, f"add `--mirror {name}=URL`")
 
 
 def debian_mirrors(
@@ -285,14 +303,64 @@ def parse_index_options(text: str) -> list[str]:
     return _network([line.split()[1] for line in text.splitlines() if re.match(r"--(extra-)?index-url \S", line)])
 
 
+def parse_indices(override: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """What ``--index`` gives: ``URL`` for all wheels, and, by name, ``NAME=URL`` for the index of a repository.
+
+    Raises:
+        InputError: some of the latter have no such URL, or name one index twice (all of them reported).
+    """
+    urls: list[str] = []
+    named: dict[str, str] = {}
+    problems = []
+    for text in override:
+        match = NAMED_INDEX.fullmatch(text)
+        if not match:
+            urls.append(text.rstrip("/"))
+        elif urlsplit(match["url"]).scheme not in SCHEMES:
+            why = "wanted NAME=URL with an http, https or file URL"
+            problems.append(Problem("not an index of wheels", text, why, f"write `--index {match['name']}=URL`"))
+        elif match["name"] in named:
+            why = f"{named[match['name']]} is named already; a repository has one index"
+            problems.append(Problem("two places for one index of wheels", text, why, "leave one of them out"))
+        else:
+            named[match["name"]] = match["url"].rstrip("/")
+    if problems:
+        raise InputError(problems)
+    return list(dict.fromkeys(urls)), named
+
+
+def vendor_indices(override: Sequence[str], repositories: Mapping[str, Repository]) -> dict[str, str]:
+    """By the repository's name, sorted, where its wheel index is: ``override`` first, else as the profile says.
+
+    One that nothing locates is not among them; :func:`no_index` tells of it.
+
+    Raises:
+        InputError: as :func:`parse_indices`.
+    """
+    _, given = parse_indices(override)
+    found = {}
+    for name, repository in sorted(repositories.items()):
+        url = given.get(name, repository.wheels)
+        if repository.wheels and isinstance(url, str):
+            found[name] = url.rstrip("/")
+    return found
+
+
+def no_index(name: str) -> Problem:
+    """Nothing locates the wheel index of the repository ``name``."""
+    what = f"nothing says where the wheel index of the repository {name!r} is"
+    why = "the profile says that there is one, and no url"
+    return Problem(what, f"repositories.{name}.wheels", why, f"add `--index {name}=URL`")
+
+
 def wheel_index(runner: Runner, override: Sequence[str] = ()) -> list[str]:
     """Base URLs of the simple API, the preferred one first: ``override`` alone, else pip's and uv's own.
 
     Raises:
-        InputError: nothing names an index on the network.
+        InputError: nothing names an index on the network, or an option is malformed.
     """
-    if override:
-        return list(dict.fromkeys(url.rstrip("/") for url in override))
+    if given := parse_indices(override)[0]:
+        return given
     own, further = parse_pip_config(_pip_config(runner, os.environ))
     urls = list(dict.fromkeys([*(own or _uv_default(runner)), *further]))
     if not urls:

@@ -208,6 +208,8 @@ def _component(name: str, recipe: Recipe, lock: Lock, subimages: object) -> Tree
         for driver in drivers:
             prefix = f"deb/{driver.package}/"
             tree |= _template_tree(_templates() / "driver-package", {**variables, "driver": driver}, prefix)
+    if name == "base":
+        tree |= {f"mkosi.skeleton/{to}": RenderedFile(path.read_bytes()) for to, path in recipe.skeleton.items()}
     if name == "python":
         tree["requirements.txt"] = RenderedFile(requirements(lock).encode())
     if name == "image":

@@ -173,7 +173,8 @@ def _explain(said: str, target: WheelTarget, source: WheelSource, asked_by: Mapp
     if "Failed to fetch" in said:
         remedy = "check the network, or name another index with `--index URL`"
         if guilty := [name for name, url in source.vendors.items() if url in said]:
-            remedy = f"check the network, or correct `wheels` of the repository {' and '.join(guilty)} in the profile"
+            options = " and ".join(f"`--index {name}=URL`" for name in guilty)
+            remedy = f"check the network, or name another place with {options}"
         asked = ", ".join([*source.vendors.values(), *source.indices])
         return LichenError(Problem("the index of wheels cannot be used", asked, said, remedy))
     platform = f"Python {target.python} on {target.platform}"

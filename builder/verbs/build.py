@@ -24,8 +24,9 @@ from builder.foundation.toolbox import Toolbox
 from builder.foundation.workbench import Workbench
 from builder.steps.components import ComponentCache
 from builder.steps.emulation import require_emulation
-from builder.steps.profiles import every_image, load_buildable
+from builder.steps.profiles import load_buildable
 from builder.verbs.assembly import MKOSI_PACKAGE, OF_THE_TARGET, Assembly
+from builder.verbs.everything import every_image_here
 from builder.verbs.lock import current_lock
 from builder.verbs.plan import plan_image
 from builder.verbs.together import make
@@ -81,7 +82,8 @@ def build_all(workbench: Workbench, wanted: Sequence[tuple[str, str | None]] | N
     what the machine has for all of them. When one fails, nothing else is started; those that are finished stay.
 
     Args:
-        wanted: name and architecture of each (None for the profile's first one); None for every image of the project.
+        wanted: name and architecture of each (None for the profile's first one); None for every image of the project
+            but those that cannot get their first lock on this machine, which are told.
 
     Returns:
         One for each that was wanted, in the same order.
@@ -92,7 +94,7 @@ def build_all(workbench: Workbench, wanted: Sequence[tuple[str, str | None]] | N
     """
     problems: list[Problem] = []
     if wanted is None:
-        wanted, problems = every_image(workbench.project)
+        wanted, problems = every_image_here(workbench)
     images = []
     for name, architecture in wanted:
         try:

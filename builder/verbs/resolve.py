@@ -22,7 +22,7 @@ from builder.foundation.errors import InputError, Problem
 from builder.foundation.progress import step
 from builder.foundation.workbench import Workbench
 from builder.steps.apt import AptRoot, apt_root
-from builder.steps.mirrors import archive_mirrors, wheel_index
+from builder.steps.mirrors import archive_mirrors, unlocated, vendor_indices, wheel_index
 from builder.steps.render import image_packages
 from builder.steps.wheels import WheelSource, WheelTarget, resolve_wheels
 
@@ -65,13 +65,17 @@ def resolve_lock(
         accept_expired, without: as for :func:`builder.verbs.lock.lock`.
 
     Raises:
-        InputError: a repository's key has expired, a package does not exist, dependencies cannot be met, or a
-            repository would replace a package of Debian.
+        InputError: a repository's key has expired, nothing says where it or its wheel index is, a package does not
+            exist, dependencies cannot be met, or a repository would replace a package of Debian.
         LichenError: a mirror or an index cannot be used.
         OSError: the disk is full.
     """
     for _, key in sorted(recipe.keys.items()):
         key.require_alive(workbench.clock())
+    # Wheels come last: a missing index is better told now than after minutes of apt.
+    repositories, wanted = recipe.profile.repositories, bool(recipe.requirements)
+    if problems := unlocated(workbench.mirrors, workbench.indices, repositories, wheels=wanted):
+        raise InputError(problems)
     suites = [s for s in toolchain.release_suites(recipe.profile) if s.name not in without]
     debs, indices = _resolve_debs(workbench, recipe, architecture, suites, accept_expired)
     wheels = _resolve_wheels(workbench, recipe, architecture, debs)
@@ -192,7 +196,7 @@ def _resolve_wheels(
     native = WheelTarget(target.python, platforms[toolchain.BUILD_ARCHITECTURE], "tools")
     source = WheelSource(wheel_index(workbench.runner, workbench.indices), workbench.cache.uv)
     provided = _provided(recipe, versions)
-    vendors = {n: r.wheels.rstrip("/") for n, r in sorted(recipe.profile.repositories.items()) if r.wheels}
+    vendors = vendor_indices(workbench.indices, recipe.profile.repositories)
     with step(workbench.progress, "resolving wheels"):
         vendored = replace(source, vendors=vendors)
         wheels = resolve_wheels(workbench.runner, recipe.requirements, provided, target, vendored, _required_by(recipe))

@@ -11,7 +11,7 @@ from builder.data.recipe import Recipe
 from builder.foundation.errors import InputError, Problem
 from builder.foundation.workbench import Workbench
 from builder.steps.fetch import Sources
-from builder.steps.mirrors import SCHEMES, archive_mirrors, wheel_index
+from builder.steps.mirrors import SCHEMES, archive_mirrors, no_index, vendor_indices, wheel_index
 
 # The service records an archive some hours after its index was made, and files that an index replaced stay in the
 # archive for more than a day: a day later everything that the index names is recorded.
@@ -24,14 +24,14 @@ def find_sources(
     """Mirrors of the archives that ``files`` lie in, indices when wheels are among them, sources of models.
 
     An archive named by ``--mirror`` has just those mirrors; else Debian's are those of this machine, and a vendor's
-    repository is where the profile says.
+    repository is where the profile says. The same holds for its wheel index and ``--index``.
 
     Args:
         suites: the lock's indices: their dates tell which state of Debian's archives the snapshot service is asked
             for, when one was named. Without them it is not asked.
 
     Raises:
-        InputError: an archive or the wheels have none, or an option names none.
+        InputError: an archive, the wheels or those of a vendor have none, or an option names none.
     """
     archives = sorted({file.archive for file in files if isinstance(file, Deb)})
     repositories = recipe.profile.repositories
@@ -40,12 +40,17 @@ def find_sources(
     named = {file.name for file in files if isinstance(file, LockedModel)}
     models = {name: model.source for name, model in recipe.profile.models.items() if name in named}
     indexed = any(isinstance(file, Wheel) for file in files) or any(s.startswith("pypi:") for s in models.values())
-    indexes = [*wheel_index(workbench.runner, workbench.indices), *_vendor_indexes(recipe)] if indexed else []
+    vendors = _vendor_indexes(workbench, recipe, files) if indexed else []
+    indexes = [*wheel_index(workbench.runner, workbench.indices), *vendors] if indexed else []
     return Sources(mirrors, indexes, models, _snapshots(workbench, debian, suites))
 
 
-def _vendor_indexes(recipe: Recipe) -> list[str]:
-    return [item.wheels for item in recipe.profile.repositories.values() if item.wheels]
+def _vendor_indexes(workbench: Workbench, recipe: Recipe, files: Sequence[LockedFile]) -> list[str]:
+    found = vendor_indices(workbench.indices, recipe.profile.repositories)
+    wanted = {file.repository for file in files if isinstance(file, Wheel) and file.repository}
+    if missing := sorted(wanted.difference(found)):
+        raise InputError([no_index(name) for name in missing])
+    return list(found.values())
 
 
 def _snapshots(workbench: Workbench, archives: Sequence[str], suites: Sequence[SuiteIndex]) -> dict[str, Sequence[str]]:

@@ -15,8 +15,10 @@ from builder.cli.session import hoist
 from builder.foundation.errors import EXIT_BAD_INPUT, EXIT_FAILED
 from builder.foundation.place import Project, find_project
 from tests.cli.conftest import Lichen
+from tests.conftest import REPOSITORY
 from tests.profiles.sample import Sample
 
+FINGERPRINT = "3C6D1FF3100C8C3ABB0869C0E6543461A9996195"
 COMMANDS = (
     "list",
     "show",
@@ -217,6 +219,23 @@ def test_lock_check_all_tells_every_profile(sample: Sample, lichen: Lichen) -> N
     assert [problem["where"] for problem in problems] == [
         str(sample.project.lock(name, "amd64")) for name in ("other", "small")
     ]
+
+
+@pytest.mark.parametrize("command", [("lock", "--all"), ("lock", "--all", "--check"), ("build", "--all")])
+def test_all_leaves_alone_what_cannot_be_locked_here(sample: Sample, lichen: Lichen, command: tuple[str, ...]) -> None:
+    """A profile whose vendor nothing locates, and that nobody locked yet, keeps no other from being built."""
+    sample.swap("profiles/small.yaml", "description: a small image", "description: d\nabstract: true")
+    key = sample.write("keys/vendor.asc", (REPOSITORY.root / "keys/jetson.asc").read_bytes())
+    said = f"key: {key.relative_to(sample.root)}, fingerprint: {FINGERPRINT}, suites: [./]"
+    sample.write("profiles/far.yaml", f"description: d\nextends: [small]\nrepositories: {{vendor: {{{said}}}}}\n")
+    told = lichen(*command)
+    assert told.code == 0
+    assert "far amd64 is left alone, it has no lock yet: nothing says where the repository 'vendor' is" in told.err
+    assert "`--mirror vendor=URL`" in told.err
+    # Asked for by its name, it is an error as any other; so is a lock that is missing once the vendor is located.
+    assert lichen(command[0], "far").code == EXIT_BAD_INPUT
+    if command != ("lock", "--all"):
+        assert lichen(*command, "--mirror", "vendor=http://127.0.0.1:1").code == EXIT_BAD_INPUT
 
 
 def test_text_from_files_does_not_steer_the_terminal(sample: Sample, lichen: Lichen) -> None:

@@ -62,7 +62,7 @@ class Key:
 
 @dataclass(frozen=True)
 class Package:
-    """What a package's control file says."""
+    """What a package's control file says, and a script that runs before it is unpacked."""
 
     name: str
     version: str = "1.0-1"
@@ -72,6 +72,7 @@ class Package:
     provides: str = ""
     essential: bool = False
     component: str = "main"
+    preinst: str = ""
 
     @property
     def control(self) -> str:
@@ -102,7 +103,11 @@ def deb(package: Package) -> bytes:
         folder = Path(name)
         (folder / "tree/DEBIAN").mkdir(parents=True)
         (folder / "tree/DEBIAN/control").write_text(package.control)
-        for path, mode in (("tree/DEBIAN/control", 0o644), ("tree/DEBIAN", 0o755), ("tree", 0o755)):
+        files = {"tree/DEBIAN/control": 0o644, "tree/DEBIAN": 0o755, "tree": 0o755}
+        if package.preinst:
+            (folder / "tree/DEBIAN/preinst").write_text(package.preinst)
+            files = {"tree/DEBIAN/preinst": 0o755, **files}
+        for path, mode in files.items():
             (folder / path).chmod(mode)
             os.utime(folder / path, (EPOCH, EPOCH))
         argv = ["dpkg-deb", "--root-owner-group", "-Znone", "--build", "tree", "package.deb"]

@@ -430,6 +430,9 @@ class TestKeyFile:
         ({"suites": ["./"]}, None),
         ({"fingerprint": "ABCD"}, "fingerprint"),
         ({"url": "ftp://x"}, "url"),
+        ({"wheels": "ftp://x"}, "wheels"),
+        ({"wheels": "yes"}, "wheels"),
+        ({"wheels": 1}, "wheels"),
     ],
 )
 def test_malformed(vendor: Vendor, said: dict[str, object], told: str | None) -> None:
@@ -528,7 +531,9 @@ class TestWheels:
         first = vendor.world.lock().lock
         vendor.say(wheels="http://127.0.0.1:9/elsewhere")
         assert check_lock(vendor.world.bench(), "small") == first
-        vendor.say(wheels=None)
+        vendor.say(wheels=True)
+        assert check_lock(vendor.world.bench(), "small") == first
+        vendor.say(wheels=False)
         assert vendor.world.lock().changelog == (Change("moved", "wheel", "fast", "2.0+vendor", "3.0"),)
 
     def test_changed_under_the_same_version(self, vendor: Vendor, index: Index) -> None:
@@ -554,4 +559,4 @@ class TestWheels:
         problem = one(vendor.world.fails(LichenError))
         assert problem.what == "the index of wheels cannot be used"
         assert problem.where.startswith(f"{index.url}, ")
-        assert problem.remedy == ("check the network, or correct `wheels` of the repository vendor in the profile")
+        assert problem.remedy == "check the network, or name another place with `--index vendor=URL`"

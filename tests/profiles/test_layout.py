@@ -163,3 +163,35 @@ def test_what_decides_no_byte_is_not_in_the_digest(sample: Sample) -> None:
         sample.swap(name, old, new)
         assert digest() not in seen, name
         seen.add(digest())
+
+
+class TestSkeleton:
+    """What lies in the image before its packages are installed."""
+
+    def test_two_overlays(self, sample: Sample) -> None:
+        mine = sample.write("overlays/core/skeleton/opt/.mark", "")
+        other = sample.write("overlays/web/skeleton/opt/.mark", "")
+        problem = problem_of(sample)
+        assert (problem.what, problem.where) == (CLAIM, str(other))
+        assert problem.why == f"{mine} is laid down at /opt/.mark too"
+
+    def test_link(self, sample: Sample) -> None:
+        mark = sample.write("overlays/core/skeleton/opt/mark", "")
+        link = mark.with_name("link")
+        link.symlink_to("mark")
+        problem = problem_of(sample)
+        assert (problem.what, problem.where) == ("a skeleton has plain files only", str(link))
+        assert all((problem.why, problem.remedy))
+
+    def test_file_of_the_tree_may_follow(self, sample: Sample) -> None:
+        for folder in ("skeleton", "tree"):
+            sample.write(f"overlays/core/{folder}/opt/mark", folder)
+        found = load_recipe(sample.project, "small").skeleton
+        assert {place: path.read_text() for place, path in found.items()} == {"opt/mark": "skeleton"}
+
+    def test_is_part_of_the_recipe(self, sample: Sample) -> None:
+        before = load_recipe(sample.project, "small").digest()
+        mark = sample.write("overlays/core/skeleton/opt/mark", "1")
+        there = load_recipe(sample.project, "small").digest()
+        mark.write_text("2")
+        assert len({before, there, load_recipe(sample.project, "small").digest()}) == 3

@@ -8,11 +8,13 @@ import pytest
 import yaml
 
 import builder
+from builder.data.profile import Architecture
 from builder.foundation.digest import canonical_json
 from builder.foundation.place import Cache, Project
 from builder.foundation.workbench import Workbench
 from builder.steps.machine import HARDWARE
 from builder.steps.profiles import load_recipe, overlay_names, profile_names
+from builder.verbs.everything import out_of_reach
 from builder.verbs.lock import check_lock
 from builder.verbs.schema import KINDS, Kind, schema, schema_path
 
@@ -34,8 +36,12 @@ BUILDABLE = [
 
 
 @pytest.mark.parametrize(("name", "architecture"), BUILDABLE)
-def test_lock_is_current(name: str, architecture: str, tmp_path: Path) -> None:
-    check_lock(Workbench(PROJECT, Cache(tmp_path)), name, architecture)
+def test_lock_is_current(name: str, architecture: Architecture, tmp_path: Path) -> None:
+    bench = Workbench(PROJECT, Cache(tmp_path))
+    if missing := out_of_reach(bench, name, architecture):
+        # Nobody who could reach the vendor has locked it. A lock that is missing for any other reason is a fault.
+        pytest.skip(f"no lock yet: {missing[0].what}")
+    check_lock(bench, name, architecture)
 
 
 @pytest.mark.parametrize(("name", "architecture"), BUILDABLE)

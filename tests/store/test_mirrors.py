@@ -9,16 +9,20 @@ from typing import Any
 
 import pytest
 
+from builder.data.profile import Repository
 from builder.foundation.errors import InputError
 from builder.foundation.process import Completed, Runner
 from builder.steps.mirrors import (
     debian_mirrors,
     debian_sources,
     parse_deb822,
+    parse_indices,
     parse_one_line,
     parse_pip_config,
     parse_targets,
     parse_template,
+    unlocated,
+    vendor_indices,
     wheel_index,
 )
 
@@ -207,6 +211,51 @@ def test_pip_config() -> None:
 
 def test_wheel_index_override() -> None:
     assert wheel_index(NoTools(), ["https://o.test/simple/", "https://o.test/simple"]) == ["https://o.test/simple"]
+
+
+def test_named_indices_are_those_of_repositories(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = ["vendor=https://v.test/simple/", "https://o.test/simple?a=b", "near=file:///srv/wheels"]
+    named = {"vendor": "https://v.test/simple", "near": "file:///srv/wheels"}
+    assert parse_indices(given) == (["https://o.test/simple?a=b"], named)
+    assert wheel_index(NoTools(), given) == ["https://o.test/simple?a=b"]
+    # Naming a vendor's index leaves the machine's own as they are.
+    monkeypatch.setenv("PIP_INDEX_URL", "https://i.test/simple")
+    monkeypatch.delenv("PIP_EXTRA_INDEX_URL", raising=False)
+    assert wheel_index(Runner(), given[:1]) == ["https://i.test/simple"]
+
+
+def test_named_indices_that_are_none() -> None:
+    with pytest.raises(InputError) as caught:
+        parse_indices(["vendor=ftp://v.test", "near=", "twice=http://a.test", "twice=http://b.test"])
+    assert [(problem.what, problem.where) for problem in caught.value.problems] == [
+        ("not an index of wheels", "vendor=ftp://v.test"),
+        ("not an index of wheels", "near="),
+        ("two places for one index of wheels", "twice=http://b.test"),
+    ]
+    for problem in caught.value.problems:
+        assert all((problem.why, problem.remedy)), problem
+
+
+@pytest.mark.parametrize(
+    ("wheels", "given", "found"),
+    [
+        (None, (), {}),
+        (False, ("vendor=http://o.test",), {}),
+        (None, ("vendor=http://o.test",), {}),
+        (True, (), {}),
+        (True, ("other=http://o.test",), {}),
+        (True, ("vendor=http://o.test/",), {"vendor": "http://o.test"}),
+        ("http://p.test/", (), {"vendor": "http://p.test"}),
+        ("http://p.test", ("vendor=http://o.test",), {"vendor": "http://o.test"}),
+    ],
+)
+def test_where_the_index_of_a_repository_is(
+    wheels: str | bool | None, given: tuple[str, ...], found: dict[str, str]
+) -> None:
+    vendor = Repository(key="k", fingerprint="A" * 40, suites=("./",), wheels=wheels)
+    assert vendor_indices(given, {"vendor": vendor}) == found
+    told = [problem.remedy for problem in unlocated(("vendor=http://d.test",), given, {"vendor": vendor}, wheels=True)]
+    assert told == (["add `--index vendor=URL`"] if wheels and not found else [])
 
 
 def test_wheel_index_of_pip_comes_before_uv(monkeypatch: pytest.MonkeyPatch) -> None:
