@@ -16,7 +16,7 @@ from pathlib import Path
 
 from builder.foundation.store import Store
 from builder.steps.components import RECORD
-from tests.chaos.stage import Place, Stage, end_family
+from tests.chaos.stage import LICHEN, Place, Stage, end_family
 from tests.chaos.stages import BuildStage, FetchStage, LockStage, copy
 from tests.chaos.watch import command_line, descendants
 from tests.lock.archive import Package
@@ -77,9 +77,13 @@ def kill(stage: Stage, place: Place, rng: random.Random) -> Iterator[Trouble]:
 
 
 def kill_child(process: subprocess.Popen[bytes], rng: random.Random) -> str:
-    """Kill a process below ``process``, the next one when there is none now."""
+    """Kill a process below ``process``, the next one when there is none now.
+
+    A shell may prepare a place and become the command then: what it starts is not the command's.
+    """
     while process.poll() is None:
-        if below := sorted(descendants(process.pid)):
+        ready = command_line(process.pid).startswith(LICHEN[0])
+        if ready and (below := sorted(descendants(process.pid))):
             victim = rng.choice(below)
             name = command_line(victim)
             with contextlib.suppress(ProcessLookupError):
