@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 
 import pytest
@@ -86,16 +87,22 @@ def test_edited_overlay_file_makes_the_image_alone_anew(bench: MakeBench) -> Non
     assert read_manifest(first.folder / "manifest.json") == first.manifest
 
 
-def test_packages_cannot_be_written_to(bench: MakeBench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The packages and wheels that a build sees are the store's own files, under other names."""
+def test_what_scripts_of_a_build_see(bench: MakeBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packages cannot be written to: they are the store's own files, under other names. The host's users are hidden."""
     real = component_tree
 
     def trying(name: str, recipe: Recipe, lock: Lock) -> Tree:
         tree = real(name, recipe, lock)
-        tree["image.finalize"] = RenderedFile(b'#!/bin/sh\n! touch "$SRCDIR/packages/dists"\n', 0o755)
+        script = b"""#!/bin/sh
+sed 's/^/seen: /' /etc/passwd /etc/group >&2
+! touch "$SRCDIR/packages/dists"
+"""
+        tree["image.finalize"] = RenderedFile(script, 0o755)
         return tree
 
     monkeypatch.setattr("builder.verbs.assembly.component_tree", trying)
     made = bench()
     build(made.workbench, "small")
-    assert "Read-only file system" in (made.image / "build.log").read_text()
+    log = (made.image / "build.log").read_text()
+    assert "Read-only file system" in log
+    assert re.findall("^seen: (.*)$", log, re.MULTILINE) == ["root:x:0:0:root:/root:/bin/sh", "root:x:0:"]
