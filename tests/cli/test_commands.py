@@ -225,7 +225,7 @@ def test_lock_check_all_tells_every_profile(sample: Sample, lichen: Lichen) -> N
 def test_all_leaves_alone_what_cannot_be_locked_here(sample: Sample, lichen: Lichen, command: tuple[str, ...]) -> None:
     """A profile whose vendor nothing locates, and that nobody locked yet, keeps no other from being built."""
     sample.swap("profiles/small.yaml", "description: a small image", "description: d\nabstract: true")
-    key = sample.write("keys/vendor.asc", (REPOSITORY.root / "keys/jetson.asc").read_bytes())
+    key = sample.write("keys/vendor.asc", (REPOSITORY.root / "profiles/keys/jetson.asc").read_bytes())
     said = f"key: {key.relative_to(sample.root)}, fingerprint: {FINGERPRINT}, suites: [./]"
     sample.write("profiles/far.yaml", f"description: d\nextends: [small]\nrepositories: {{vendor: {{{said}}}}}\n")
     told = lichen(*command)

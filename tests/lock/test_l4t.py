@@ -30,7 +30,7 @@ from tests.store.conftest import Recorder
 from tests.store.mirror import Mirror
 
 PROFILE = "edge-jetson-l4t"
-KEY = "keys/jetson.asc"
+KEY = "profiles/keys/jetson.asc"
 BOARD = "cp313-cp313-linux_aarch64"  # wheels for a Jetson name no manylinux
 MARK = "opt/nvidia/l4t-packages/.nv-l4t-disable-boot-fw-update-in-preinstall"
 # By repository, what the overlay asks for and one thing that it needs there; versions as they are in r36.4.
