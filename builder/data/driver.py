@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from builder.data.kernel import KernelBuild
-from builder.data.lock import Deb
+from builder.data.lock import Deb, Lock
+from builder.data.rendered import RenderedFile, Tree
 from builder.foundation.digest import digest_bytes, digest_value
 from builder.foundation.errors import Problem
 
@@ -53,3 +54,14 @@ def patch_problems(folder: Path, drivers: Collection[str]) -> Iterator[Problem]:
             continue
         why = "patches are drivers/PACKAGE/NAME.patch, for a package that the overlay names in `drivers`"
         yield Problem("the file patches no driver", str(path), why, "rename it, name the package, or remove the file")
+
+
+def driver_sources(drivers: Sequence[DriverBuild], lock: Lock) -> Tree:
+    """What drivers are compiled from."""
+    (patch,) = lock.used_by("patch")
+    tree = {"patch.deb": RenderedFile(mode=0o444, stored=patch)}
+    for driver in drivers:
+        tree[f"drivers/{driver.name}/source.deb"] = RenderedFile(mode=0o444, stored=driver.source)
+        for number, patch_text in enumerate(driver.patches):
+            tree[f"drivers/{driver.name}/{number:03}.patch"] = RenderedFile(patch_text)
+    return tree

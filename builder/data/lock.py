@@ -19,7 +19,8 @@ from builder.foundation.digest import canonical_json, digest_bytes
 from builder.foundation.errors import InputError, Problem
 
 # A source is that of the kernel; drivers, and what patches their sources, are unpacked as well and never installed.
-Use = Literal["image", "initrd", "tools", "mkosi", "toolchain", "source", "driver", "patch"]
+# What compiles BPF is a tree of its own: kernels do not move with it.
+Use = Literal["image", "initrd", "tools", "mkosi", "toolchain", "source", "driver", "patch", "bpf"]
 
 
 def _below(path: str) -> str:

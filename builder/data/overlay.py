@@ -1,8 +1,8 @@
 """Overlays: a reusable part of an image, alone in its folder ``overlays/NAME/``.
 
 ``overlay.yaml`` is described by :class:`Overlay`; ``tree/`` holds files for the image, those ending in ``.j2``
-rendered by Jinja2; ``drivers/PACKAGE/`` holds patches for a driver's sources; ``tests/`` holds testinfra tests that
-hold for any image with this overlay.
+rendered by Jinja2; ``drivers/PACKAGE/`` holds patches for a driver's sources; ``bpf/`` holds programs for the
+kernel's BPF in C; ``tests/`` holds testinfra tests that hold for any image with this overlay.
 """
 
 from __future__ import annotations

@@ -42,6 +42,11 @@ class OverlayFolder:
         """Files that lie in the image before its packages are installed."""
         return self.folder / "skeleton"
 
+    @property
+    def bpf(self) -> Path:
+        """Programs for the kernel's BPF."""
+        return self.folder / "bpf"
+
     def patches(self, driver: str) -> tuple[Path, ...]:
         """Patches for the sources in the Debian package ``driver``, in the order in which they are applied."""
         return tuple(sorted((self.folder / "drivers" / driver).glob("*.patch")))
@@ -92,6 +97,11 @@ class Recipe:
     def patches(self, driver: str) -> tuple[Path, ...]:
         """What all overlays change in the sources of a driver, in the order in which it is applied."""
         return tuple(path for item in self.overlays for path in item.patches(driver))
+
+    @property
+    def bpf(self) -> dict[str, Path]:
+        """Folders with programs for the kernel's BPF, by overlay."""
+        return {item.name: item.bpf for item in self.overlays if item.bpf.is_dir()}
 
     @property
     def skeleton(self) -> dict[str, Path]:
@@ -173,6 +183,7 @@ class Recipe:
                         "tree": digest_tree(item.tree) if item.tree.is_dir() else "",
                         **({"skeleton": digest_tree(item.skeleton)} if item.skeleton.is_dir() else {}),
                         **({"patches": patches} if (patches := _patches(item)) else {}),
+                        **({"bpf": digest_tree(item.bpf)} if item.bpf.is_dir() else {}),
                     }
                     for item in self.overlays
                 ],

@@ -134,6 +134,19 @@ def toolchain_packages(architecture: Architecture) -> tuple[str, ...]:
 # profile with a driver would have another kernel than one without.
 PATCH_PACKAGE = "patch"
 
+# What compiles the overlays' programs for the kernel's BPF: clang writes one code for every architecture. bpftool tells
+# the kernel's types and libbpf-dev brings the headers; which libbpf loads the programs is the image's matter.
+BPF_PACKAGES = (
+    "apt",
+    "bpftool",
+    "clang-19",
+    "debian-archive-keyring",
+    "libbpf-dev",
+    "python3",
+    "util-linux",
+    "zstd",
+)
+
 # QEMU and its firmware for images of each architecture; on another than the machine's own, also the emulator that
 # packages' scripts run on.
 MACHINE_PACKAGES: dict[Architecture, tuple[str, ...]] = {

@@ -29,6 +29,17 @@ _TIED = """
 shift
 exec "$@"
 """
+# Becomes unshare, with its own folder of /proc open for _BEGUN.
+_UNSHARED = """
+exec 9< "/proc/$$"
+exec "$@"
+"""
+# Ends when unshare is gone: it may have been killed after it forked and before its child asked to be killed with it.
+_BEGUN = """
+read -r _ _ state _ < /proc/self/fd/9/stat && [ "$state" != Z ] || exit 1
+exec 9<&-
+exec "$@"
+"""
 
 
 @dataclass(frozen=True)
@@ -62,6 +73,16 @@ class ProcessError(LichenError):
                 remedy=f"the full output is in {log}" if log else "",
             )
         )
+
+
+def among_themselves(options: Sequence[str], command: Sequence[str]) -> list[str]:
+    """``command`` as the first process of a PID namespace: when it ends, or unshare(1) is killed, all others there end.
+
+    Args:
+        options: of unshare(1), for the other namespaces.
+    """
+    words = ["unshare", "--pid", "--fork", "--kill-child=KILL", "--mount-proc", *options, "--"]
+    return ["sh", "-c", _UNSHARED, "lichen", *words, "sh", "-c", _BEGUN, "lichen", *command]
 
 
 def end_group(process: subprocess.Popen[bytes] | subprocess.Popen[str]) -> None:

@@ -197,6 +197,7 @@ class Store:
 
         Yields None when there is nothing to do: the object is in the store, perhaps because another process just
         brought it, or ``stop`` was set while waiting for that process. What a killed process left is still there.
+        An empty one is removed when the block is left.
 
         Args:
             waiting: called once when another process holds the lock.
@@ -214,7 +215,12 @@ class Store:
                 partial.path.unlink()
                 yield None
             else:
-                yield partial
+                try:
+                    yield partial
+                finally:
+                    # Nothing came that another run could go on from: perhaps nobody has such a file.
+                    if partial.size == 0 and _same_file(partial.path, partial.descriptor):
+                        partial.path.unlink()
 
     @contextlib.contextmanager
     def _locked(

@@ -19,7 +19,7 @@ from builder.data.handler import EMULATED, rule
 from builder.data.profile import Architecture
 from builder.data.variation import USUAL, Circumstances
 from builder.foundation.errors import LichenError, Problem
-from builder.foundation.process import ProcessError, Runner
+from builder.foundation.process import ProcessError, Runner, among_themselves
 from builder.foundation.progress import Progress
 from builder.foundation.userns import entered, handled
 
@@ -139,15 +139,14 @@ class Assembler:
                 raise _failure(error, tree.name, self.scratch.parent, log) from error
 
     def _contained(self, command: list[str], size: int, mounts: Sequence[tuple[str, Path, str]]) -> list[str]:
-        words = ["unshare", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"]
-        words += ["--propagation", "private"]
-        words += ["--", "sh", "-c", _ENTER, "lichen", str(_PLACE), str(size), str(len(mounts))]
+        if self.emulated:
+            emulator = rule(self.emulated, f"{_PLACE}/tools{EMULATED[self.emulated].emulator}")
+            command = handled(emulator, _PLACE / "handlers", command)
+        words = ["sh", "-c", _ENTER, "lichen", str(_PLACE), str(size), str(len(mounts))]
         words += [str(word) for mount in mounts for word in mount]
-        if not self.emulated:
-            return words + command
-        emulator = rule(self.emulated, f"{_PLACE}/tools{EMULATED[self.emulated].emulator}")
+        words = among_themselves(["--mount", "--propagation", "private"], words + command)
         # The namespaces belong to the user namespace, so that all in it may see one another.
-        return entered(words + handled(emulator, _PLACE / "handlers", command))
+        return entered(words) if self.emulated else words
 
     def _mounts(
         self, tree: Path, output: Path, disk: Path, tools: Path | None, binds: Mapping[str, Path]

@@ -21,7 +21,7 @@ from builder.foundation.atomic import disk_error
 from builder.foundation.errors import LichenError, Problem
 from builder.foundation.link import link_or_copy
 from builder.foundation.place import Cache, Project
-from builder.foundation.process import Runner
+from builder.foundation.process import Runner, among_themselves
 from builder.foundation.store import Store
 
 # What decides an image, of all that lies in a project's folder.
@@ -181,8 +181,7 @@ def run(host: Host, runner: Runner, module: str, arguments: Iterable[str], hear:
         options = f"hash_seed={variation.directories},lazy_itable_init=1"
         mkfs = shutil.which(_MKFS, path=_ADMINISTRATOR) or _MKFS
         runner.run([mkfs, "-q", "-F", "-O", "^has_journal", "-m", "0", "-E", options, host.disk])
-    words = ["unshare", "--mount", "--net", "--uts", "--ipc", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"]
-    words += ["--propagation", "private", "--", "sh", "-c", _ENTER, "lichen"]
+    words = ["sh", "-c", _ENTER, "lichen"]
     words += [f"{variation.umask:04o}" if variation.umask is not None else "", variation.host or ""]
     words += [str(host.users) if variation.user else ""]
     words += [str(host.disk) if variation.directories else "", str(host.cache.root)]
@@ -190,6 +189,7 @@ def run(host: Host, runner: Runner, module: str, arguments: Iterable[str], hear:
         allowed = sorted(os.sched_getaffinity(0))[: variation.processors]
         words += ["taskset", "--cpu-list", ",".join(str(number) for number in allowed)]
     words += [sys.executable, "-m", module, *arguments]
+    words = among_themselves(["--mount", "--net", "--uts", "--ipc", "--propagation", "private"], words)
     with runner.started(words, cwd=host.home, env=_environment(host), tied=True) as process:
         for line in process.stdout or ():
             hear(line.decode(errors="replace").rstrip("\n"))

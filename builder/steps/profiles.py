@@ -11,6 +11,7 @@ from typing import Any, TypeVar, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from builder.data import toolchain
+from builder.data.bpf import program_problems
 from builder.data.certificate import Certificate, read_certificate
 from builder.data.driver import patch_problems
 from builder.data.kernel import OwnKernel, architectures_disagree, read_kernel
@@ -313,6 +314,8 @@ def _overlays(project: Project, wanted: list[str], merged: _Merged, found: _Find
                 )
         found.wrong.extend(tree_problems(folder / "tree", overlay, document))
         found.wrong.extend(patch_problems(folder / "drivers", overlay.drivers))
+        others = [project.overlays / other / "bpf" for other in wanted[: wanted.index(name)]]
+        found.wrong.extend(program_problems(folder / "bpf", others))
         yield OverlayFolder(name, folder, overlay, document)
 
 

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import shutil
 import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -21,16 +20,16 @@ from typing import Any
 
 import jinja2
 
-from builder.data import toolchain
-from builder.data.driver import DriverBuild
+from builder.data import bpf, toolchain
+from builder.data.driver import DriverBuild, driver_sources
 from builder.data.kernel import LOCAL_VERSION, KernelBuild
 from builder.data.layout import HOSTNAME, PRESET, STATE_LABEL, STATE_TYPE, WRITABLE, overlay_targets
-from builder.data.lock import Deb, Lock, LockedModel
+from builder.data.lock import Lock, LockedModel
 from builder.data.manifest import SECURE_BOOT
 from builder.data.profile import Architecture
 from builder.data.recipe import OverlayFolder, Recipe
+from builder.data.rendered import RenderedFile, Tree
 from builder.foundation.atomic import disk_error
-from builder.foundation.digest import digest_bytes, digest_value
 from builder.foundation.errors import InputError, Problem
 from builder.foundation.link import copy, link_or_copy
 from builder.foundation.store import Store
@@ -40,6 +39,8 @@ PYTHON_PREFIX = "/opt/ai"
 # their keys must not move with the lock's date: a newer lock with the same source has the same kernel. Drivers are only
 # there where an overlay names some.
 KERNEL_PARTS = ("kernel-config", "kernel", "drivers", "modules")
+# Made by the build machine too, and as little a matter of the lock's date.
+_DATELESS = ("toolchain", *KERNEL_PARTS, "bpf-toolchain", "bpf")
 _EPOCH_OF_PARTS = 946684800  # 2000-01-01, seconds; what the kernel itself bears is the date of its source
 # What make is asked for; the first is the file that boots, which a UKI wants as an EFI program of its own.
 _TARGETS: dict[Architecture, str] = {
@@ -51,31 +52,6 @@ MODELS = "models.sha256"  # lists the models of a rendered tree, as sha256sum(1)
 MKOSI_ARCHITECTURES: dict[Architecture, str] = {"amd64": "x86-64", "arm64": "arm64", "riscv64": "riscv64"}
 # Names of partitions and hash seeds grow from the image's name below this, so they differ between images only.
 NAMESPACE = uuid.UUID("6c696368-656e-5069-8d61-676573206f66")
-
-
-@dataclass(frozen=True)
-class RenderedFile:
-    """One file of a rendered tree: bytes and permissions, where it links to, or what of the store; and its overlay."""
-
-    content: bytes = b""
-    mode: int = 0o644
-    link: str | None = None
-    stored: LockedModel | Deb | None = None
-    overlay: str | None = None
-
-    def identity(self) -> list[str]:
-        """What decides bytes of the image, for a digest."""
-        if self.link is not None:
-            return ["link", self.link]
-        return [f"{self.mode:04o}", self.stored.sha256 if self.stored else digest_bytes(self.content)]
-
-
-Tree = dict[str, RenderedFile]
-
-
-def tree_digest(tree: Tree) -> str:
-    """Digest of every path, mode and content."""
-    return digest_value({path: file.identity() for path, file in tree.items()})
 
 
 def seed(recipe: Recipe, lock: Lock) -> str:
@@ -94,6 +70,7 @@ def rendered_tree(recipe: Recipe, lock: Lock) -> Tree:
     tree = _moved(tree, "mkosi.images/python/requirements.txt", "requirements.txt")
     tree |= {f"tools/{path}": file for path, file in component_tree("tools", recipe, lock).items()}
     tree |= _kernel_trees(recipe, lock)
+    tree |= _bpf_trees(recipe, lock)
     if lock.models:
         listed = "".join(f"{model.sha256}  {path}\n" for path, model in sorted(_model_paths(lock).items()))
         tree[MODELS] = RenderedFile(listed.encode())
@@ -104,9 +81,10 @@ def component_tree(name: str, recipe: Recipe, lock: Lock) -> Tree:
     """An mkosi configuration that builds one component and depends on no other image's configuration.
 
     Args:
-        name: ``tools``, ``base``, ``initrd``, ``python``, ``image``, ``toolchain`` or one of :data:`KERNEL_PARTS`.
+        name: ``tools``, ``base``, ``initrd``, ``python``, ``image``, ``toolchain``, ``bpf-toolchain``, ``bpf`` or one
+            of :data:`KERNEL_PARTS`.
     """
-    dateless = name == "toolchain" or name in KERNEL_PARTS
+    dateless = name in _DATELESS
     tree = {"mkosi.conf": _distribution(recipe, lock, native=dateless or name == "tools", dateless=dateless)}
     return tree | _moved(_component(name, recipe, lock, ()), "mkosi.conf", f"mkosi.conf.d/{name}.conf")
 
@@ -126,6 +104,20 @@ def _kernel_trees(recipe: Recipe, lock: Lock) -> Tree:
         made = _moved(made, f"{name}.finalize", f"mkosi.images/{name}/{name}.finalize")
         tree |= {f"kernel/{path}": file for path, file in made.items()}
     return tree
+
+
+def _bpf_trees(recipe: Recipe, lock: Lock) -> Tree:
+    """What plain mkosi compiles BPF programs from: ``bpf-toolchain/`` first, and after a kernel of our own."""
+    if not recipe.bpf:
+        return {}
+    tree = {f"bpf-toolchain/{path}": file for path, file in component_tree("bpf-toolchain", recipe, lock).items()}
+    place = "%D/../bpf-toolchain/mkosi.output/bpf-toolchain"
+    made = component_tree("bpf", recipe, lock)
+    made["mkosi.conf"] = _distribution(recipe, lock, tools_tree=place, native=True, dateless=True)
+    if recipe.kernel:
+        sources = b"[Build]\nBuildSources=\n    .\n    ../kernel/mkosi.output:mkosi.output\n"
+        made["mkosi.conf.d/kernel.conf"] = RenderedFile(sources)
+    return tree | {f"bpf/{path}": file for path, file in made.items()}
 
 
 def kernel_build(recipe: Recipe, lock: Lock) -> KernelBuild | None:
@@ -169,12 +161,43 @@ def _distribution(
 
 
 def _component(name: str, recipe: Recipe, lock: Lock, subimages: object) -> Tree:
-    build, image = kernel_build(recipe, lock), recipe.profile.image
-    variables: dict[str, Any] = {
-        "name": recipe.name,
+    build, drivers = kernel_build(recipe, lock), driver_builds(recipe, lock)
+    variables = {
+        **_variables(recipe, lock),
         "packages": component_packages(name, recipe, lock.architecture),
         "kernel": build,
-        "drivers": (drivers := driver_builds(recipe, lock)),
+        "drivers": drivers,
+        "subimages": subimages,
+    }
+    tree = _template_tree(_templates() / name, variables)
+    if (own := _templates() / "layouts" / recipe.profile.image.layout / name).is_dir():
+        tree |= _template_tree(own, variables)
+    if build and name in KERNEL_PARTS:
+        tree |= _kernel_files(name, build, variables)
+    if name == "drivers":
+        tree |= driver_sources(drivers, lock)
+    if name == "modules":
+        for driver in drivers:
+            prefix = f"deb/{driver.package}/"
+            tree |= _template_tree(_templates() / "driver-package", {**variables, "driver": driver}, prefix)
+    if name == "bpf":
+        tree |= bpf.program_sources(recipe, lock)
+    if name == "base":
+        tree |= {f"mkosi.skeleton/{to}": RenderedFile(path.read_bytes()) for to, path in recipe.skeleton.items()}
+    if name == "python":
+        tree["requirements.txt"] = RenderedFile(requirements(lock).encode())
+    if name == "image":
+        tree |= {f"extra/{path}": file for path, file in overlay_files(recipe).items()}
+        tree |= {path: RenderedFile(mode=0o444, stored=model) for path, model in _model_paths(lock).items()}
+        tree |= _secure_boot_files(recipe, lock)
+    return tree
+
+
+def _variables(recipe: Recipe, lock: Lock) -> dict[str, Any]:
+    """What templates know of an image, whatever the component."""
+    image = recipe.profile.image
+    return {
+        "name": recipe.name,
         "local_version": LOCAL_VERSION,
         "triplet": toolchain.TRIPLETS[lock.architecture],
         "build_architecture": toolchain.BUILD_ARCHITECTURE,
@@ -187,7 +210,9 @@ def _component(name: str, recipe: Recipe, lock: Lock, subimages: object) -> Tree
         "epoch": lock.source_date_epoch,
         "seed": seed(recipe, lock),
         "wheels": _has_wheels(lock),
-        "subimages": subimages,
+        "bpf": bool(recipe.bpf),
+        "bpf_target": bpf.TARGETS[lock.architecture],
+        "bpf_folder": bpf.FOLDER,
         "command_line": recipe.profile.kernel.command_line,
         "layout": image.layout,
         "root_size": image.root_size,
@@ -197,26 +222,6 @@ def _component(name: str, recipe: Recipe, lock: Lock, subimages: object) -> Tree
         "writable": WRITABLE,
         "secure_boot": recipe.secure_boot is not None,
     }
-    tree = _template_tree(_templates() / name, variables)
-    if (own := _templates() / "layouts" / image.layout / name).is_dir():
-        tree |= _template_tree(own, variables)
-    if build and name in KERNEL_PARTS:
-        tree |= _kernel_files(name, build, variables)
-    if name == "drivers":
-        tree |= _driver_sources(drivers, lock)
-    if name == "modules":
-        for driver in drivers:
-            prefix = f"deb/{driver.package}/"
-            tree |= _template_tree(_templates() / "driver-package", {**variables, "driver": driver}, prefix)
-    if name == "base":
-        tree |= {f"mkosi.skeleton/{to}": RenderedFile(path.read_bytes()) for to, path in recipe.skeleton.items()}
-    if name == "python":
-        tree["requirements.txt"] = RenderedFile(requirements(lock).encode())
-    if name == "image":
-        tree |= {f"extra/{path}": file for path, file in overlay_files(recipe).items()}
-        tree |= {path: RenderedFile(mode=0o444, stored=model) for path, model in _model_paths(lock).items()}
-        tree |= _secure_boot_files(recipe, lock)
-    return tree
 
 
 def _secure_boot_files(recipe: Recipe, lock: Lock) -> Tree:
@@ -245,17 +250,6 @@ def _kernel_files(name: str, build: KernelBuild, variables: Mapping[str, Any]) -
     return tree
 
 
-def _driver_sources(drivers: Sequence[DriverBuild], lock: Lock) -> Tree:
-    """What drivers are compiled from."""
-    (patch,) = lock.used_by("patch")
-    tree = {"patch.deb": RenderedFile(mode=0o444, stored=patch)}
-    for driver in drivers:
-        tree[f"drivers/{driver.name}/source.deb"] = RenderedFile(mode=0o444, stored=driver.source)
-        for number, patch_text in enumerate(driver.patches):
-            tree[f"drivers/{driver.name}/{number:03}.patch"] = RenderedFile(patch_text)
-    return tree
-
-
 def _model_paths(lock: Lock) -> dict[str, LockedModel]:
     return {f"extra{model.target}": model for model in lock.models}
 
@@ -267,6 +261,7 @@ def component_packages(name: str, recipe: Recipe, architecture: Architecture) ->
         "initrd": toolchain.initrd_packages(recipe.profile.image.layout),
         "base": image_packages(recipe, architecture),
         "toolchain": toolchain.toolchain_packages(architecture),
+        "bpf-toolchain": tuple(sorted(toolchain.BPF_PACKAGES)),
     }.get(name, ())
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from builder.data.bpf import debian_kernel
 from builder.data.history import Target
 from builder.data.lock import Deb, Lock, LockedFile, LockedModel, Use, Wheel
 from builder.data.plan import Component, Plan
@@ -57,6 +58,7 @@ _PLACES = {
     "kernel": ("kernel", "tree/mkosi.output/kernel"),
     "drivers": ("drivers", "tree/mkosi.output/drivers"),
     "modules": ("modules", "tree/kernel/mkosi.output/modules"),
+    "bpf": ("bpf", "tree/bpf/mkosi.output/bpf"),
 }
 # Bytes that a kernel's components may take in the workspace: source unpacked, and objects with debug information.
 _WORKSPACES = {"kernel-config": 3 << 30, "kernel": 14 << 30, "drivers": 4 << 30, "modules": 3 << 30}
@@ -69,11 +71,15 @@ _PARALLEL = ("kernel", "drivers", "modules")
 _PACE = 40 << 20
 _EMULATED = 5
 
+# Trees in which a component is made that needs one of them, instead of the tools tree.
+_COMPILERS = frozenset({"toolchain", "bpf-toolchain"})
+
 # Which of the locked packages a component is made from.
 _USES: dict[str, tuple[Use, ...]] = {
     "mkosi": ("mkosi",),
     "tools": ("tools",),
     "toolchain": ("toolchain",),
+    "bpf-toolchain": ("bpf",),
     "base": ("image",),
     "initrd": ("initrd",),
     "kernel-config": ("source",),
@@ -81,7 +87,7 @@ _USES: dict[str, tuple[Use, ...]] = {
     "drivers": ("driver", "patch"),
 }
 # Components whose own scripts unpack these packages; nothing is installed.
-_FROM_SOURCE = ("kernel-config", "kernel", "drivers")
+_FROM_SOURCE = ("kernel-config", "kernel", "drivers", "bpf")
 
 
 @dataclass
@@ -257,8 +263,9 @@ class Assembly:
         tools: Path | None = self.box.tree
         if name == "tools":
             tools = None
-        elif "toolchain" in self.needs(name):
-            tools = self.path("toolchain") / "toolchain"
+        elif compilers := _COMPILERS.intersection(self.needs(name)):
+            (tree,) = compilers
+            tools = self.path(tree) / tree
         self._mkosi(name, folder, self.box.mkosi, tools)
         if name == "base":
             require_installed(folder / "base", self.lock)
@@ -330,6 +337,9 @@ class Assembly:
             return [deb for deb in self.lock.debs if not set(_USES[name]).isdisjoint(deb.uses)]
         if name == "image":
             return self.lock.models
+        if name == "bpf":
+            kernel = debian_kernel(self.recipe, self.lock)
+            return [kernel] if kernel else []
         return self.lock.wheels if name == "python" else ()
 
     def _installed(self, name: str) -> Sequence[LockedFile]:

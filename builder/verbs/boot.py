@@ -41,6 +41,7 @@ class Request:
         grow: bytes that the machine's disk is larger than the image.
         data_disk: file of a second disk that outlives the machine, see :class:`MachineSpec`.
         forwards: guest port and port of 127.0.0.1 (0: any free one), besides the image's own ports.
+        virtual_time: see :class:`MachineSpec`.
     """
 
     name: str = ""
@@ -52,6 +53,7 @@ class Request:
     data_size: int = 4 << 30
     forwards: Mapping[int, int] = field(default_factory=dict)
     credentials: Mapping[str, str | bytes] = field(default_factory=dict)
+    virtual_time: bool = False
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,7 @@ def specify(image: Path, manifest: Manifest, request: Request, kind: Kind) -> Ma
         forwards={**dict.fromkeys(manifest.ports, 0), **request.forwards},
         credentials=request.credentials,
         trusted=trusted(image, manifest),
+        virtual_time=request.virtual_time,
     )
 
 

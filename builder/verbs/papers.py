@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builder import __version__
+from builder.data import bpf
 from builder.data.bill import CYCLONEDX, SPDX, Bill, Part
 from builder.data.contents import BUILD, CONTENTS, FileEntry, contents_text, read_contents
 from builder.data.lock import Deb, Lock
@@ -101,6 +102,9 @@ class Writer:
         require_wheels(entries, self.lock, PYTHON_PREFIX)
         laid = overlay_files(self.recipe).items()
         overlays = {f"/{path}": f"overlay:{file.overlay}" for path, file in laid if file.overlay}
+        for name, folder in self.recipe.bpf.items():
+            programs = [path.name.removesuffix(bpf.SOURCE) for path in folder.glob(f"*{bpf.SOURCE}")]
+            overlays |= {f"{bpf.FOLDER}/{program}{bpf.OBJECT}": f"overlay:{name}" for program in programs}
         models = {model.target: f"model:{model.name}" for model in self.lock.models}
         wheels = wheel_owners(self.trees["python"], PYTHON_PREFIX) if "python" in self.trees else {}
         # What is laid down later is asked first.

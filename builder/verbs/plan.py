@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from builder.data.history import Target, estimate
@@ -10,6 +10,7 @@ from builder.data.lock import Lock, Use
 from builder.data.manifest import UKI, Manifest, read_manifest
 from builder.data.plan import Component, Plan
 from builder.data.recipe import Recipe
+from builder.data.rendered import tree_digest
 from builder.foundation.digest import digest_file, digest_value
 from builder.foundation.errors import InputError
 from builder.foundation.place import Project
@@ -17,7 +18,7 @@ from builder.foundation.workbench import Workbench
 from builder.steps.components import ComponentCache
 from builder.steps.kernels import ModuleSigner, read_module_signer
 from builder.steps.profiles import load_buildable
-from builder.steps.render import component_tree, tree_digest
+from builder.steps.render import component_tree
 from builder.steps.secureboot import bears_signature, require_boot_key
 from builder.verbs.lock import current_lock
 from builder.verbs.staleness import why_stale
@@ -113,6 +114,8 @@ def image_components(recipe: Recipe, lock: Lock, signer: ModuleSigner | None = N
     if any("image" in wheel.uses for wheel in lock.wheels):
         wheels = digest_value([wheel.sha256 for wheel in lock.wheels])
         parts.append(_component("python", recipe, lock, {**common, "wheels": wheels}, _BY))
+    programs = _bpf_components(recipe, lock, mkosi, kernel)
+    parts += programs[-1:]
     # File by file, so that the plan can tell which one moved.
     files = {path: digest_value(file.identity()) for path, file in component_tree("image", recipe, lock).items()}
     inputs = {
@@ -123,7 +126,7 @@ def image_components(recipe: Recipe, lock: Lock, signer: ModuleSigner | None = N
         "documents": DOCUMENTS,
     }
     image = Component(name="image", inputs=inputs, needs=(*_BY, *(part.name for part in parts)))
-    return (mkosi, tools, *kernel[:-1], *parts, image)
+    return (mkosi, tools, *kernel[:-1], *programs[:-1], *parts, image)
 
 
 def _kernel_components(
@@ -151,6 +154,19 @@ def _kernel_components(
         (*needs, *(item.name for item in drivers)),
     )
     return (toolchain, config, kernel, *drivers, modules)
+
+
+def _bpf_components(
+    recipe: Recipe, lock: Lock, mkosi: Component, kernels: Sequence[Component]
+) -> tuple[Component, ...]:
+    """The tree that compiles programs for the kernel's BPF, and they; nothing when no overlay has any."""
+    if not recipe.bpf:
+        return ()
+    compilers = {"compilers": _files(lock, "bpf")}
+    toolchain = _component("bpf-toolchain", recipe, lock, {"mkosi": mkosi.key, **compilers}, _BY)
+    own = [part for part in kernels if part.name == "kernel"]
+    needs = ("mkosi", "bpf-toolchain", *(part.name for part in own))
+    return (toolchain, _component("bpf", recipe, lock, {**compilers, **{part.name: part.key for part in own}}, needs))
 
 
 def _component(name: str, recipe: Recipe, lock: Lock, inputs: Mapping[str, str], needs: tuple[str, ...]) -> Component:

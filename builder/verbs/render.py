@@ -79,6 +79,8 @@ def _export(workbench: Workbench, suite: str, lock: Lock, folder: Path) -> None:
     places = {folder: image, folder / "tools": lock.used_by("tools")}
     if lock.used_by("source"):
         places |= {folder / "toolchain": lock.used_by("toolchain"), folder / "kernel": ()}
+    if lock.used_by("bpf"):
+        places |= {folder / "bpf-toolchain": lock.used_by("bpf"), folder / "bpf": ()}
     for place, debs in places.items():
         export_repository(store, debs, place / "packages", suite, workbench.runner)
     export_wheels(store, lock.wheels, folder / "wheels")

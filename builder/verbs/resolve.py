@@ -29,7 +29,7 @@ from builder.steps.wheels import WheelSource, WheelTarget, resolve_wheels
 # apt pattern and package that mkosi itself installs first (its Debian installer).
 _FIRST = ("?essential", "base-files")
 # Uses for the machine that builds, whatever the architecture of the image.
-_NATIVE: tuple[Use, ...] = ("tools", "toolchain", "source", "patch")
+_NATIVE: tuple[Use, ...] = ("tools", "toolchain", "source", "patch", "bpf")
 # Uses of packages that are unpacked and never installed, so that what they depend on is of no matter.
 _ALONE: tuple[Use, ...] = ("source", "driver", "patch")
 
@@ -47,6 +47,8 @@ def wanted_packages(recipe: Recipe, architecture: Architecture) -> dict[Use, tup
     if recipe.drivers:
         wanted["driver"] = recipe.drivers
         wanted["patch"] = (toolchain.PATCH_PACKAGE,)
+    if recipe.bpf:
+        wanted["bpf"] = (*_FIRST, *toolchain.BPF_PACKAGES)
     return wanted
 
 

@@ -14,11 +14,12 @@ import pytest
 
 from builder.data.lock import Deb, Lock
 from builder.data.recipe import Recipe
+from builder.data.rendered import RenderedFile, Tree
 from builder.foundation.errors import LichenError, Problem
 from builder.foundation.place import Cache, Project
 from builder.foundation.store import Store
 from builder.foundation.workbench import Workbench
-from builder.steps.render import RenderedFile, Tree, component_tree
+from builder.steps.render import component_tree
 from builder.verbs.build import build
 from tests.build.bench import Bench, make_bench, swap
 from tests.build.conftest import Built, MakeBench

@@ -11,7 +11,8 @@ from builder.data.history import Estimate
 from builder.data.lock import Lock, read_lock
 from builder.data.manifest import read_manifest
 from builder.data.recipe import Recipe
-from builder.steps.render import RenderedFile, Tree, component_tree
+from builder.data.rendered import RenderedFile, Tree
+from builder.steps.render import component_tree
 from builder.verbs.build import build, find_image
 from builder.verbs.plan import make_plan
 from tests.build.conftest import Built, MakeBench

@@ -11,12 +11,13 @@ import pytest
 
 from builder.data.lock import Lock, LockedModel, read_lock
 from builder.data.recipe import Recipe
+from builder.data.rendered import tree_digest
 from builder.foundation.digest import digest_bytes
 from builder.foundation.errors import LichenError
 from builder.foundation.store import Store
 from builder.foundation.workbench import Workbench
 from builder.steps.profiles import load_buildable
-from builder.steps.render import MODELS, component_tree, rendered_tree, tree_digest, write_tree
+from builder.steps.render import MODELS, component_tree, rendered_tree, write_tree
 from builder.verbs.lock import lock as make_lock
 from builder.verbs.plan import image_components
 from builder.verbs.render import render

@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 
 from builder.data.lock import read_lock
+from builder.data.rendered import Tree
 from builder.foundation.errors import InputError, LichenError
 from builder.foundation.place import Cache
 from builder.foundation.toolbox import Toolbox
 from builder.foundation.workbench import Workbench
 from builder.steps.profiles import load_buildable
-from builder.steps.render import PYTHON_PREFIX, Tree, rendered_tree, write_tree
+from builder.steps.render import PYTHON_PREFIX, rendered_tree, write_tree
 from builder.verbs.lock import lock
 from builder.verbs.render import render
 from tests.build.bench import described
@@ -63,7 +64,9 @@ def sample(tmp_path: Path) -> Sample:
 
 def golden_files(tree: Tree) -> dict[str, str]:
     """The tree's own files in full, one listing of those that overlays bring and of programs, which nothing renders."""
-    extra = {name: file for name, file in tree.items() if name.startswith("extra/") or name.endswith(".c")}
+    extra = {
+        name: file for name, file in tree.items() if name.startswith(("extra/", "bpf/programs/")) or name.endswith(".c")
+    }
     files = {name: file.content.decode() for name, file in tree.items() if name not in extra}
     files[LISTING] = "".join(f"{name} {' '.join(file.identity())}\n" for name, file in sorted(extra.items()))
     return files
@@ -83,7 +86,7 @@ def test_golden(tree: Tree) -> None:
 def test_scripts_can_be_run(tree: Tree) -> None:
     modes = {name: file.mode for name, file in tree.items() if name.endswith(".finalize")}
     kernel = [f"kernel/mkosi.images/{name}/{name}.finalize" for name in KERNEL]
-    names = ("image.finalize", "inventory.finalize", "mkosi.images/python/python.finalize", *kernel)
+    names = ("image.finalize", "inventory.finalize", "mkosi.images/python/python.finalize", "bpf/bpf.finalize", *kernel)
     assert modes == dict.fromkeys(names, 0o755)
 
 
@@ -93,14 +96,16 @@ def test_plain_mkosi_accepts_it(tree: Tree, toolbox: Toolbox, tmp_path: Path) ->
     # Where `mkosi -C tools` would have put it.
     (folder / "tools" / "mkosi.output").mkdir()
     (folder / "tools" / "mkosi.output" / "tools").symlink_to(toolbox.tree)
-    # And `mkosi -C kernel`.
+    # And `mkosi -C kernel`, `mkosi -C bpf`.
     (folder / "kernel/mkosi.output/modules/image").mkdir(parents=True)
+    (folder / "bpf/mkosi.output/bpf").mkdir(parents=True)
     images = {item["Image"]: item for item in summary(folder, toolbox)}
     assert list(images) == ["base", "initrd", "python", "main"]
     main, output = images["main"], str(folder / "mkosi.output")
     assert main["Dependencies"] == ["base", "initrd", "python"]
     assert main["BaseTrees"] == [f"{output}/base"]
-    assert [item["Source"] for item in main["ExtraTrees"]] == [f"{output}/python", str(folder / "extra")]
+    trees = [f"{output}/python", f"{folder}/bpf/mkosi.output/bpf", f"{folder}/extra"]
+    assert [item["Source"] for item in main["ExtraTrees"]] == trees
     assert main["Initrds"] == [f"{output}/initrd.cpio.zst"]
     assert "hash_seed=" in main["Environment"]["SYSTEMD_REPART_MKFS_OPTIONS_EXT4"]
     assert [item["Format"] for item in images.values()] == ["directory", "cpio", "directory", "disk"]
@@ -114,6 +119,12 @@ def test_plain_mkosi_accepts_it(tree: Tree, toolbox: Toolbox, tmp_path: Path) ->
     (tools,) = summary(folder / "tools", toolbox)
     assert (tools["Output"], tools["Format"]) == ("tools", "directory")
     assert tools["LocalMirror"] == f"file://{folder}/tools/packages"
+    (programs,) = summary(folder / "bpf-toolchain", toolbox)
+    assert (programs["Output"], programs["Format"]) == ("bpf-toolchain", "directory")
+    (folder / "bpf-toolchain/mkosi.output/bpf-toolchain").mkdir(parents=True)
+    (programs,) = summary(folder / "bpf", toolbox)
+    kept = {"Source": f"{folder}/kernel/mkosi.output", "Target": "mkosi.output"}
+    assert kept in programs["BuildSources"]
     (toolchain,) = summary(folder / "toolchain", toolbox)
     assert (toolchain["Output"], toolchain["Format"]) == ("toolchain", "directory")
     (folder / "toolchain/mkosi.output/toolchain").mkdir(parents=True)

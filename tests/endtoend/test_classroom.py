@@ -15,7 +15,7 @@ from builder.foundation.toolbox import Toolbox
 from builder.foundation.workbench import Workbench
 from builder.steps.machine import Machine
 from builder.verbs.build import BuiltImage
-from builder.verbs.imagetest import run_image_tests
+from builder.verbs.imagetest import TEST_PATIENCE, run_image_tests
 from tests.conftest import REPOSITORY
 from tests.endtoend.conftest import Booter
 
@@ -35,8 +35,9 @@ def hub_client() -> Any:
         sys.path.remove(folder)
 
 
-def test_image_passes_its_tests(workbench: Workbench, toolbox: Toolbox, classroom: BuiltImage) -> None:
-    verdict = run_image_tests(workbench, toolbox, classroom.folder)
+def test_image_passes_its_tests(workbench: Workbench, toolbox: Toolbox, classroom: BuiltImage, own_kernel: str) -> None:
+    # Other tests run beside it on the same processors.
+    verdict = run_image_tests(workbench, toolbox, classroom.folder, test_timeout=2 * TEST_PATIENCE)
     suite = ET.parse(verdict.folder / "tests.xml").getroot()
     names = {case.get("name", "").partition("[")[0] for case in suite.iter("testcase")}
     for promised in (
@@ -47,7 +48,9 @@ def test_image_passes_its_tests(workbench: Workbench, toolbox: Toolbox, classroo
         "test_keras_fits_saves_and_loads",
     ):
         assert promised in names
-    assert verdict.skipped == 0
+    reasons = [str(skip.get("message")) for skip in suite.iter("skipped")]
+    # Debian's kernel of the same series has no sched_ext; the classroom's own has all that the tests ask for.
+    assert set(reasons) <= ({"this kernel has no sched_ext"} if own_kernel else set())
     screenshots = sorted((verdict.folder / "artifacts").glob("*.png"))
     assert len(screenshots) >= 2
     assert all(path.read_bytes().startswith(PNG) for path in screenshots)

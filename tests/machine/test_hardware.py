@@ -14,6 +14,7 @@ from builder.steps.machine.hardware import (
     INSIDE,
     SLOW,
     SMBIOS_LIMIT,
+    VIRTUAL_TIME,
     credential_device,
     credential_file,
     credentials,
@@ -35,6 +36,18 @@ def test_emulation_and_kvm_differ_in_processor_and_patience_only() -> None:
     slow = f" -smbios type=11,value=io.systemd.stub.kernel-cmdline-extra={SLOW}"
     assert slow in tcg
     assert kvm == tcg.replace("-accel tcg,thread=multi -cpu max", "-accel kvm -cpu host").replace(slow, "")
+
+
+def test_virtual_time_counts_instructions_on_one_thread() -> None:
+    plain, virtual = words(MachineSpec(IMAGE, "tcg")), words(MachineSpec(IMAGE, "tcg", virtual_time=True))
+    option = f" {' '.join(VIRTUAL_TIME)}"
+    assert option in virtual
+    assert plain == virtual.replace("tcg,thread=single", "tcg,thread=multi").replace(option, "")
+
+
+def test_virtual_time_needs_emulation() -> None:
+    with pytest.raises(InputError, match="no virtual time with kvm"):
+        words(MachineSpec(IMAGE, "kvm", virtual_time=True))
 
 
 @pytest.mark.parametrize("architecture", HARDWARE)

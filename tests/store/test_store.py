@@ -101,6 +101,16 @@ def test_download_under_way_is_not_removed(store: Store) -> None:
     assert list(store.partials()) == []
 
 
+def test_download_of_which_nothing_came_leaves_nothing(store: Store) -> None:
+    with store.partial(SHA256, len(CONTENT), threading.Event()) as partial:
+        assert partial
+    assert list(store.partials()) == []
+    with store.partial(SHA256, len(CONTENT), threading.Event()) as partial:
+        assert partial
+        partial.append(CONTENT[:1])
+    assert [entry.size for entry in store.partials()] == [1]
+
+
 def test_waiting_for_another_download_can_be_stopped(store: Store) -> None:
     stop = threading.Event()
     with (

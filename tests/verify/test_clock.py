@@ -13,8 +13,9 @@ import pytest
 
 from builder.data.lock import Lock
 from builder.data.recipe import Recipe
+from builder.data.rendered import RenderedFile, Tree
 from builder.data.variation import Circumstances
-from builder.steps.render import RenderedFile, Tree, component_tree
+from builder.steps.render import component_tree
 from builder.verbs.build import build
 from tests.build.bench import processes_at
 from tests.build.conftest import Built, MakeBench

@@ -19,7 +19,7 @@ from builder.data.variation import Variation, variations
 from builder.foundation.digest import digest_bytes
 from builder.foundation.errors import LichenError
 from builder.foundation.place import Cache, Project
-from builder.foundation.process import Runner
+from builder.foundation.process import Runner, among_themselves
 from builder.foundation.store import Store
 from builder.steps.elsewhere import Host, lay_out, possible, run
 from tests.build.bench import REPOSITORY, processes_at, wait_until
@@ -141,6 +141,25 @@ def test_failure_is_told(world: World, tmp_path: Path) -> None:
     (problem,) = caught.value.problems
     assert problem.what == "tests.verify.nothing ended with exit code 1 on another host"
     assert "No module named tests.verify.nothing" in problem.why
+
+
+# Stands in for an unshare that is killed as soon as it has forked.
+GONE = """#!/bin/sh
+export PATH="${PATH#*:}"
+(sleep 0.5; exec unshare "$@") < /dev/null &
+"""
+
+
+def test_nothing_begins_when_whoever_started_it_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = tmp_path / "begun"
+    command = among_themselves(["--mount"], ["touch", str(begun)])
+    Runner().run(command)
+    begun.unlink()
+    (tmp_path / "unshare").write_text(GONE)
+    (tmp_path / "unshare").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    Runner().run(command)  # waits for the end of the output, which all of them share
+    assert not begun.exists()
 
 
 WAITING = """

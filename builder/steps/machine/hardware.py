@@ -27,6 +27,9 @@ FW_CFG_NAME_LIMIT = 55
 # systemd gives up after 90 seconds, which an emulated machine on a busy host may take for a few of its own. Its boot
 # stub adds this to the kernel's command line (systemd-stub(7)); nobody's machine but an emulated one hears it.
 SLOW = "systemd.default_timeout_start_sec=600 systemd.default_device_timeout_sec=600"
+# Eight nanoseconds an instruction, about as fast as the clock on the wall when processors are emulated. With sleep=on
+# an idle guest waits as long as it would anyway, so its time stays close to that of whoever talks to it.
+VIRTUAL_TIME = ("-icount", "shift=3,sleep=on")
 CREDENTIAL_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 
 
@@ -129,6 +132,8 @@ class MachineSpec:
         reboot: let the guest restart; else a restart ends the machine.
         trusted: certificate in DER form that the firmware trusts, enforcing Secure Boot; None for firmware that boots
             anything.
+        virtual_time: the guest's clock counts instructions, on one thread of the host: what it measures depends less on
+            how busy the host is, though disks and idle processors still do. Emulated machines only.
     """
 
     image: Path
@@ -143,6 +148,7 @@ class MachineSpec:
     credentials: Mapping[str, str | bytes] = field(default_factory=dict)
     reboot: bool = False
     trusted: bytes | None = None
+    virtual_time: bool = False
 
     @property
     def hardware(self) -> Hardware:
@@ -162,9 +168,17 @@ class MachineSpec:
 
     @property
     def options(self) -> tuple[str, ...]:
-        """Further words for QEMU."""
+        """Further words for QEMU.
+
+        Raises:
+            InputError: virtual time on processors that are real.
+        """
+        if self.virtual_time and self.kind != "tcg":
+            why = "only emulated processors have their instructions counted"
+            raise InputError(Problem(f"no virtual time with {self.kind}", str(self.image), why, "use tcg"))
         secure = self.hardware.secure
-        return secure.options if secure and self.trusted is not None else ()
+        words = secure.options if secure and self.trusted is not None else ()
+        return (*words, *VIRTUAL_TIME) if self.virtual_time else words
 
 
 def find_hardware(architecture: str) -> Hardware:
@@ -189,9 +203,9 @@ def firmware(hardware: Hardware) -> list[str]:
     ]
 
 
-def processor(hardware: Hardware, kind: Kind) -> list[str]:
+def processor(hardware: Hardware, kind: Kind, *, threads: Literal["multi", "single"] = "multi") -> list[str]:
     """Machine type, CPU and how it runs; the guest gets every CPU feature that can be had."""
-    accel, cpu = ("kvm", "host") if kind == "kvm" else ("tcg,thread=multi", "max")
+    accel, cpu = ("kvm", "host") if kind == "kvm" else (f"tcg,thread={threads}", "max")
     return ["-machine", hardware.machine, "-accel", accel, "-cpu", cpu]
 
 
@@ -208,7 +222,7 @@ def qemu(spec: MachineSpec, *, daemon: bool) -> list[str]:
     """
     words = [] if daemon else ["setpriv", "--pdeathsig", "KILL"]
     words += [spec.hardware.qemu, "-nodefaults", "-no-user-config", "-display", "none"]
-    words += processor(spec.hardware, spec.kind)
+    words += processor(spec.hardware, spec.kind, threads="single" if spec.virtual_time else "multi")
     words += spec.options
     words += ["-smp", str(spec.cpus), "-m", f"{spec.memory}M", *firmware(spec.hardware), *_disks(spec), *_network(spec)]
     # A watchdog, as real machines have one: it rests until a guest opens it, and resets one that hangs afterwards.

@@ -37,16 +37,6 @@ print(json.dumps({
     "cuda": importlib.metadata.version("nvidia-cuda-runtime-cu12"),
 }))
 """
-KERAS = """
-import json, keras, numpy as np
-keras.utils.set_random_seed(0)
-inputs = np.linspace(-1, 1, 64, dtype="float32")[:, None]
-model = keras.Sequential([keras.layers.Input((1,)), keras.layers.Dense(1)])
-model.compile(optimizer=keras.optimizers.SGD(0.5), loss="mse")
-model.fit(inputs, 3 * inputs - 2, epochs=40, batch_size=64, verbose=0)
-values = [float(keras.ops.convert_to_numpy(value).squeeze()) for value in model.weights]
-print(json.dumps([keras.backend.backend(), *values]))
-"""
 
 
 def compute(host, script, **environment):
@@ -74,18 +64,7 @@ def test_framework_is_for_the_cuda_of_the_driver(computed):
     assert computed["cuda"].split(".")[0] == "12"
 
 
-@pytest.mark.parametrize("backend", ["torch", "tensorflow", "jax"])
-def test_keras_learns_a_line_with_each(host, backend):
-    used, slope, offset = compute(host, KERAS, KERAS_BACKEND=backend)
-    assert used == backend
-    assert [slope, offset] == pytest.approx([3.0, -2.0], abs=1e-2)
-
-
 @pytest.mark.parametrize("library", ["libcublas", "libcublasLt", "libcudnn", "libcudart", "libcufft", "libnccl"])
 def test_cuda_is_there_once(host, library):
     found = host.check_output(f"find /opt/ai /usr -xdev -name '{library}.so.[0-9]*' -type f").split()
     assert len(found) == 1, found
-
-
-def test_login_shell_finds_the_environment(host):
-    assert host.check_output("bash -lc 'command -v python'") == "/opt/ai/bin/python"

@@ -117,3 +117,29 @@ def test_builds_and_runs_look_into_the_same_folders(host):
         'cdi_spec_dirs = ["/etc/cdi", "/run/cdi"]'
         in host.file("/etc/containers/containers.conf.d/20-lichen.conf").content_string.splitlines()
     )
+
+
+def test_storage_holds_images_and_what_containers_change(host):
+    """In the place that Podman uses when nobody says anything, with the kernel's own overlays, on any layout."""
+    told = json.loads(host.check_output("podman info --format json"))["store"]
+    assert (told["graphDriverName"], told["graphStatus"]["Native Overlay Diff"]) == ("overlay", "true")
+    name = "localhost/lichen-storage-test"
+    host.check_output(
+        "tar -C / -ch bin/sh bin/rm bin/ls $(ldd /bin/sh /bin/ls | grep -o '/lib[^ ]*' | sort -u) | "
+        "podman import --quiet - %s",
+        name,
+    )
+    try:
+        # What is removed of a lower layer leaves a whiteout in the upper one.
+        host.check_output(
+            "podman run --name lichen-storage --network=none %s /bin/sh -c 'rm /bin/ls && echo kept > /note'", name
+        )
+        host.check_output("podman commit --quiet lichen-storage %s", f"{name}:changed")
+        seen = host.run(
+            "podman run --rm --network=none %s /bin/sh -c 'read note < /note; echo $note /bin/*'", f"{name}:changed"
+        )
+        assert (seen.rc, seen.stdout) == (0, "kept /bin/rm /bin/sh\n"), seen.stderr
+    finally:
+        host.check_output(
+            "podman rm --force --ignore lichen-storage && podman rmi --force --ignore %s %s", f"{name}:changed", name
+        )

@@ -1,0 +1,94 @@
+"""Does the ordinary work of work.py again and again, and tells what the agent told meanwhile.
+
+    python3 suite.py --minutes 5
+
+Runs as root on the machine that is watched. Prints one JSON object: alerts of rules and of the model apart, and how
+many that makes in an hour. Exit code 0 when it ran through, whatever was told.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+from work import WORKS
+
+LOG = Path("/var/log/lichen-guard/events.jsonl")
+SETTLE = 3  # seconds for the last alerts to be written
+
+
+def do(work) -> str:
+    """Do one piece of work; what went wrong, or nothing."""
+    folder = tempfile.mkdtemp(dir="/var/lib")
+    # From a file, as a person's script is.
+    script = Path(folder) / ".script"
+    script.write_text(work.script)
+    try:
+        done = subprocess.run(
+            ["sh", script],
+            env={**os.environ, "WORK": folder},
+            cwd=folder,
+            capture_output=True,
+            check=False,
+            timeout=900,
+        )
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return "" if done.returncode == 0 else (done.stdout + done.stderr).decode(errors="replace")[-500:]
+
+
+def state() -> str:
+    """What the model is at: learning, judging or off."""
+    done = subprocess.run(["lichen-guard", "status", "--json"], capture_output=True, check=True)
+    return json.loads(done.stdout)["model"]["state"]
+
+
+def main() -> None:
+    """Work for as long as asked, at least once through everything; print the result."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=0, help="how long to go on")
+    arguments = parser.parse_args()
+    ready = {
+        work.name: subprocess.run(["sh", "-c", work.needs], capture_output=True, check=False).returncode == 0
+        for work in WORKS
+    }
+    rounds, faults = Counter(), {}
+    start = LOG.stat().st_size if LOG.exists() else 0
+    begin = time.monotonic()
+    while not rounds or time.monotonic() - begin < arguments.minutes * 60:
+        for work in WORKS:
+            if ready[work.name]:
+                rounds[work.name] += 1
+                if fault := do(work):
+                    faults[work.name] = fault
+    time.sleep(SETTLE)
+    hours = (time.monotonic() - begin) / 3600
+    records = []
+    if LOG.exists():
+        with LOG.open("rb") as stream:
+            stream.seek(start)
+            records = [json.loads(line) for line in stream if line.strip()]
+    told = {source: [item for item in records if item["source"] == source] for source in ("rules", "anomaly")}
+    result = {
+        "hours": hours,
+        # While it learns the model tells nothing, which is no merit.
+        "model": state(),
+        "rounds": rounds,
+        "skipped": {work.name: work.why for work in WORKS if not ready[work.name]},
+        "faults": faults,
+        "alerts": {source: Counter(item["rule"] for item in items) for source, items in told.items()},
+        "texts": [item["text"][:300] for items in told.values() for item in items[:40]],
+        "per_hour": {source: len(items) / hours for source, items in told.items()},
+    }
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

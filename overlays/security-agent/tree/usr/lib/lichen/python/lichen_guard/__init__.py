@@ -1,0 +1,1 @@
+"""A security agent: BPF sees, rules judge, a model learns what is normal."""

@@ -1,0 +1,50 @@
+"""Runs :mod:`lichen_guard.learner` beside the agent, and takes what it learned."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+from lichen_agent.apart import Apart, ApartError
+
+from .learner import ORDER
+from .model import SEAL, Model, ModelError, model_of
+
+LEARNER = (sys.executable, "-m", "lichen_guard.learner")
+
+
+class Learning:
+    """One learner at work.
+
+    Args:
+        rows: features of windows, in the order of time.
+        rate: share of normal windows that may be told.
+        command: the learner; it reads an order and writes a model.
+
+    Raises:
+        ModelError: it could not be started.
+    """
+
+    def __init__(self, rows: np.ndarray, rate: float, seed: int, command: Sequence[str] = LEARNER) -> None:
+        order = {"rows": rows, "rate": np.float64(rate), "seed": np.int64(seed)}
+        try:
+            self._apart = Apart(command, ORDER, order, SEAL)
+        except ApartError as error:
+            raise ModelError(str(error)) from error
+
+    def result(self) -> Model | None:
+        """The model, or None while it is being learned; never waits.
+
+        Raises:
+            ModelError: there will be none; the message says why.
+        """
+        try:
+            arrays = self._apart.result()
+        except ApartError as error:
+            raise ModelError(str(error)) from error
+        return None if arrays is None else model_of(arrays)
+
+    def stop(self) -> None:
+        """End it; it leaves nothing behind."""
+        self._apart.stop()

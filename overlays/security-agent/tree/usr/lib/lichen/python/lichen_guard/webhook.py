@@ -1,0 +1,56 @@
+"""Posts alerts as JSON to a web server of somebody's choice."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import ssl
+from urllib.parse import urlsplit
+
+from .alertrecord import Record
+from .courier import DeliveryError
+
+PATIENCE = 10.0  # seconds, for each of connecting, sending and every piece of the answer
+LATER = frozenset({408, 425, 429})  # of the client's errors, those that pass
+
+
+class Webhook:
+    """One address that takes alerts. Redirects are errors: what is told here shall not go elsewhere.
+
+    Raises:
+        ValueError: the address is no http or https URL.
+    """
+
+    def __init__(self, url: str, patience: float = PATIENCE) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValueError(f"{url}: no http or https URL")
+        self._https, self._host, self._port = parts.scheme == "https", parts.hostname, parts.port
+        self._path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        self._patience = patience
+
+    def deliver(self, record: Record) -> None:
+        """Post one record.
+
+        Raises:
+            DeliveryError: the server refused it, or answered nonsense.
+            OSError: it could not be reached.
+        """
+        body = json.dumps(record.to_json()).encode()
+        if self._https:
+            connection = http.client.HTTPSConnection(
+                self._host, self._port, timeout=self._patience, context=ssl.create_default_context()
+            )
+        else:
+            connection = http.client.HTTPConnection(self._host, self._port, timeout=self._patience)
+        try:
+            connection.request(
+                "POST", self._path, body, {"Content-Type": "application/json", "User-Agent": "lichen-guard"}
+            )
+            status = connection.getresponse().status
+        except http.client.HTTPException as error:
+            raise DeliveryError(f"the webhook's answer is not HTTP: {type(error).__name__}") from error
+        finally:
+            connection.close()
+        if not 200 <= status < 300:
+            raise DeliveryError(f"the webhook answered {status}", final=300 <= status < 500 and status not in LATER)
