@@ -44,7 +44,7 @@ enum lichen_predictor {
 	LICHEN_LAST = 1,     /* the task's last burst */
 	LICHEN_EWMA = 2,     /* an exponentially weighted mean of its logarithms, a new one counting a quarter */
 	LICHEN_TREES_SUM = 3, /* the ensemble of gradient-boosted trees */
-	LICHEN_ORACLE = 4,   /* what was recorded for the same task in a run before, for the ablation only */
+	LICHEN_ORACLE = 4,   /* what was recorded for the same task in a run before, for the ablation only; else EWMA */
 };
 
 /*
@@ -96,7 +96,15 @@ struct lichen_sample {
 	char comm[16];
 };
 
-/* Map "oracle", hash: recorded bursts -> nanoseconds (u64). */
+/*
+ * Map "oracle", hash: recorded bursts -> their Q8 logarithms (s32). A task keeps its place in what was recorded: a burst is
+ * taken for the next one when it and the burst before are within LICHEN_FITS (sum of the distances of Q8 logarithms)
+ * of what was recorded there; otherwise for one of a few before and after it, each step away counting LICHEN_STEP more.
+ */
+#define LICHEN_FITS 256
+#define LICHEN_STEP 32
+#define LICHEN_BACK 2
+#define LICHEN_FORTH 8
 struct lichen_recorded {
 	__u64 identity;
 	__u32 sequence;
@@ -126,7 +134,7 @@ enum lichen_counter {
 	LICHEN_SAMPLES,        /* put into the ring */
 	LICHEN_LOST,           /* found no room there */
 	LICHEN_PREDICTIONS,
-	LICHEN_MISSES,         /* of the oracle: nothing was recorded for that burst */
+	LICHEN_MISSES,         /* of the oracle: nothing was recorded for a burst of a task with an identity */
 	LICHEN_LONGEST_NS,     /* the longest delay, not a sum: the largest of all processors counts */
 	LICHEN_RESCUED,        /* tasks that ran out of order because they had waited too long */
 	LICHEN_COUNTERS,

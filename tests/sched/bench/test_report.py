@@ -25,7 +25,9 @@ def fairness(block: int, configuration: str, bursty: float, steady: float) -> di
     run |= {"values": {"throughput": 10.0 + block}, "detail": {"owners": owners}}
     if configuration.startswith("lichen"):
         run["driver"] = {"seconds": 10.0, "cpu_seconds": 0.1, "counters": {"switches": 100, "kicks": 5, "lost": 0}}
-        run["driver"]["shares"] = [{**share, **seen, "cgroup": 11}, {**share, **seen, "cgroup": 99}]
+        # One of the owners, one of the workload's own, the probe and a service of the machine.
+        places = ((11, ""), (98, "/lichen-bench/work"), (99, "/lichen-bench/probe"), (100, "/system.slice/x.service"))
+        run["driver"]["shares"] = [{**share, **seen, "cgroup": number, "path": path} for number, path in places]
     return run
 
 
@@ -70,7 +72,7 @@ def test_wait_and_bias_are_the_owners_own() -> None:
     assert (steady.wait_ms, steady.bias, steady.bursts) == (None, None, 0)
 
 
-def test_predictions_are_of_all_owners() -> None:
+def test_predictions_are_of_the_workload() -> None:
     (found,) = predictions(made(1000.0))
     assert (found.workload, found.configuration, found.bursts) == ("fairness", "lichen-trees", 20 * BLOCKS)
     assert (found.error, found.bias) == (2.0, -1.0)

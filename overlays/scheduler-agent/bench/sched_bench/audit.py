@@ -13,6 +13,7 @@ from .configurations import REFERENCE
 
 WORKLOAD = "fairness"
 FIXED_POINT = 256
+WORK = "/lichen-bench/work"
 
 
 @dataclass(frozen=True)
@@ -85,12 +86,18 @@ def treatments(runs: Iterable[Mapping[str, Any]], seed: int = 0) -> list[Treatme
 
 
 def predictions(runs: Iterable[Mapping[str, Any]]) -> list[Prediction]:
-    """How well each configuration predicted, by workload, over all owners of all blocks."""
+    """How well each configuration predicted the bursts of the workload's own tasks, over all blocks.
+
+    Those of the probe and of the machine's services are left out: they are more than the workload's and alike in all.
+    """
     totals: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0, 0])
     for run in runs:
         if run.get("fault"):
             continue
+        owners = {row.get("cgroup") for row in run.get("detail", {}).get("owners", [])}
         for row in run.get("driver", {}).get("shares", []):
+            if row["cgroup"] not in owners and not row.get("path", "").startswith(WORK):
+                continue
             total = totals[run["workload"], run["configuration"]]
             for index, name in enumerate(("error", "bias", "bursts")):
                 total[index] += row[name]
