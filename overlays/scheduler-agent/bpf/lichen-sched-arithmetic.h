@@ -64,11 +64,6 @@ static __always_inline __s32 lichen_ewma(__s32 average, __s32 new)
 	return average + ((new - average) >> 2);
 }
 
-static __always_inline __s32 lichen_distance(__s32 one, __s32 other)
-{
-	return one < other ? other - one : one - other;
-}
-
 static __always_inline __s32 lichen_clamp(__s32 logarithm)
 {
 	return logarithm < LICHEN_LEAST ? LICHEN_LEAST : logarithm > LICHEN_MOST ? LICHEN_MOST : logarithm;

@@ -12,67 +12,20 @@ static __always_inline void identify(struct task_struct *p, struct lichen_task *
 	root = bpf_map_lookup_elem(&roots, &pid);
 	if (root) {
 		task->identity = *root;
-		task->sequence = task->children = task->position = 0;
+		task->sequence = task->children = 0;
 	}
-}
-
-static __always_inline s32 *recorded(struct lichen_task *task, u32 number)
-{
-	struct lichen_recorded key = {.identity = task->identity, .sequence = number};
-
-	return bpf_map_lookup_elem(&oracle, &key);
-}
-
-/* How badly a recorded burst and the one before it fit the task's last two, as a sum of distances of logarithms. */
-static __always_inline s32 misfit(struct lichen_task *task, u32 number)
-{
-	s32 *here = recorded(task, number), *before, off;
-
-	if (!here)
-		return LICHEN_MOST * 2;
-	off = lichen_distance(*here, task->last);
-	if (task->sequence < 2)
-		return off;
-	before = recorded(task, number - 1);
-	return off + (before ? lichen_distance(*before, task->before_last) : LICHEN_MOST);
-}
-
-/*
- * Which recorded burst the last one was: the one after that of the burst before, or one near it that fits clearly
- * better. Without this a single wake-up more or less than in the recorded run puts all that follow out of step.
- */
-static __always_inline void realign(struct lichen_task *task)
-{
-	u32 next = task->position + 1, chosen = next;
-	s32 least = misfit(task, next);
-
-	for (u32 i = 0; least > LICHEN_FITS && i < LICHEN_BACK + LICHEN_FORTH; i++) {
-		/* Nearest ones first; those that follow before those that are past. */
-		s32 step = i < 2 * LICHEN_BACK ? (i & 1 ? -(s32)(i / 2 + 1) : (s32)(i / 2 + 1)) : (s32)(i - LICHEN_BACK + 1);
-		s32 off;
-
-		if (step < 0 && next <= (u32)-step)
-			continue;
-		off = misfit(task, next + step) + LICHEN_STEP * (step < 0 ? -step : step);
-		if (off < least) {
-			least = off;
-			chosen = next + step;
-		}
-	}
-	task->position = chosen;
 }
 
 /* Of tasks outside of the recorded tree, and of bursts that were not recorded, it knows no more than EWMA does. */
 static __always_inline s32 recalled(struct lichen_control *now, struct lichen_task *task)
 {
-	s32 *burst;
+	struct lichen_recorded key = {.identity = task->identity, .sequence = task->sequence + 1};
+	u64 *burst = task->identity ? bpf_map_lookup_elem(&oracle, &key) : NULL;
 
-	if (task->identity) {
-		burst = recorded(task, task->position + 1);
-		if (burst)
-			return *burst;
+	if (burst)
+		return lichen_log2(*burst);
+	if (task->identity)
 		count(LICHEN_MISSES);
-	}
 	return task->sequence ? task->ewma : lichen_log2(now->constant_ns);
 }
 

@@ -22,7 +22,6 @@ struct lichen_task {
 	u32 state;
 	u32 partial;    /* the burst's beginning was not seen */
 	u32 sequence;   /* finished bursts */
-	u32 position;   /* of the oracle: which recorded burst the last one was */
 	u32 children;
 	u32 wakes;
 	u32 place;      /* where it ran the last time, a processor's number and one; 0: nowhere yet */
@@ -75,7 +74,7 @@ struct {
 	__uint(max_entries, 1);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct lichen_recorded);
-	__type(value, s32);
+	__type(value, u64);
 } oracle SEC(".maps");
 
 struct {

@@ -188,8 +188,6 @@ static __always_inline void blocked(struct task_struct *p, struct lichen_task *t
 		return;
 	learn(task, actual);
 	task->sequence++;
-	if (settings->predictor == LICHEN_ORACLE && task->identity)
-		realign(task);
 	if ((settings->record && task->identity) ||
 	    (settings->sample_every && bpf_get_prandom_u32() % settings->sample_every == 0))
 		emit(p, task, now);

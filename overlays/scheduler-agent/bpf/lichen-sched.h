@@ -96,15 +96,7 @@ struct lichen_sample {
 	char comm[16];
 };
 
-/*
- * Map "oracle", hash: recorded bursts -> their Q8 logarithms (s32). A task keeps its place in what was recorded: a burst is
- * taken for the next one when it and the burst before are within LICHEN_FITS (sum of the distances of Q8 logarithms)
- * of what was recorded there; otherwise for one of a few before and after it, each step away counting LICHEN_STEP more.
- */
-#define LICHEN_FITS 256
-#define LICHEN_STEP 32
-#define LICHEN_BACK 2
-#define LICHEN_FORTH 8
+/* Map "oracle", hash: recorded bursts -> nanoseconds (u64). */
 struct lichen_recorded {
 	__u64 identity;
 	__u32 sequence;

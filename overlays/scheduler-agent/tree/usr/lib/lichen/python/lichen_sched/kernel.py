@@ -305,7 +305,7 @@ class Scheduler:
         except BpfError as error:
             raise SchedulerError("recorded bursts cannot be removed", str(error), "Load it anew.") from error
         for identity, sequence, burst_ns in bursts:
-            self._set("oracle", layout.RECORDED.pack(identity, sequence), struct.pack("<i", layout.log2(burst_ns)))
+            self._set("oracle", layout.RECORDED.pack(identity, sequence), struct.pack("<Q", burst_ns))
 
     def close(self) -> None:  # noqa: D102
         self._mode = Mode.OFF
