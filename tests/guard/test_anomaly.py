@@ -11,14 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from lichen_agent.sealed import SealError, read_sealed, write_sealed
-from lichen_guard import profiles
 from lichen_guard.anomaly import Detector, LearningRules
 from lichen_guard.evaluation import compare
 from lichen_guard.features import NAMES
 from lichen_guard.forest import Forest, ForestError, average_depth, exported, forest_of
+from lichen_guard.frequency import Frequency
 from lichen_guard.learning import Learning
 from lichen_guard.model import SEAL, Model, ModelError, Trial, calibrate, is_better, learn, model_of, with_sentinels
-from lichen_guard.profiles import Profile
 from lichen_guard.ranking import auroc
 from lichen_guard.windows import SECOND, Window
 
@@ -421,22 +420,11 @@ def test_auroc_of_one_sort_is_no_figure() -> None:
         auroc([1, 2], [False, False])
 
 
-def test_surprise_is_the_sum_over_what_programs_did() -> None:
-    profile = Profile()
+def test_frequency_is_the_sum_of_surprises() -> None:
+    baseline = Frequency()
     (window,) = gathered(iter([made("exec"), made("exec"), made("connect")]))
-    profile.learn(window)
+    baseline.learn(window)
     # Three events of two actions; Laplace counts one more of each, and one for what was never seen.
-    assert profile.surprise(window) == pytest.approx(-2 * math.log(3 / 6) - math.log(2 / 6))
+    assert baseline.score(window) == pytest.approx(-2 * math.log(3 / 6) - math.log(2 / 6))
     (strange,) = gathered(iter([made("module")]))
-    assert profile.surprise(strange) == pytest.approx(-math.log(1 / 6))
-
-
-def test_counts_of_long_ago_fade(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(profiles, "MOST_COUNTED", 8)
-    profile = Profile()
-    (old,) = gathered(iter([made("connect")]))
-    (window,) = gathered(iter([made("exec"), made("exec"), made("exec")]))
-    profile.learn(old)
-    for _ in range(3):
-        profile.learn(window)
-    assert list(profile.actions.values()) == [4]
+    assert baseline.score(strange) == pytest.approx(-math.log(1 / 6))

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from .event import Event
-from .features import NAMES, SURPRISE, features
+from .features import features
+from .frequency import Frequency
 from .model import learn
 from .profiles import ACQUAINTED, Profiles
 from .ranking import Auroc, auroc
@@ -30,7 +31,6 @@ class Comparison:
     """Forest and baseline on the same windows.
 
     Attributes:
-        frequency: the baseline, :meth:`lichen_guard.profiles.Profile.surprise` alone.
         alarms: share of the normal windows that the model told; ``caught``: of the attacks.
         rate: of false alarms, which the model had promised.
         learned: windows that it was learned from.
@@ -53,20 +53,20 @@ def compare(normal: Sequence[Window], labelled: Sequence[tuple[Window, bool]], r
     Raises:
         ModelError, ValueError: too few windows, or only one sort of labels.
     """
-    profiles, rows = Profiles(), []
+    profiles, baseline, rows = Profiles(), Frequency(), []
     for window in normal:
         reference = profiles.reference(window.unit)
         if reference.windows >= ACQUAINTED:
             rows.append(features(window, reference))
         profiles.learn(window)
+        baseline.learn(window)
     model = learn(np.array(rows), rate, time.time())
     windows, labels = [window for window, _ in labelled], np.array([label for _, label in labelled], bool)
-    judged = np.array([features(window, profiles.reference(window.unit)) for window in windows])
-    scores = model.scores(judged)
+    scores = model.scores(np.array([features(window, profiles.reference(window.unit)) for window in windows]))
     told = scores > model.threshold
     return Comparison(
         auroc(scores, labels),
-        auroc(judged[:, NAMES.index(SURPRISE)], labels),
+        auroc([baseline.score(window) for window in windows], labels),
         float(told[~labels].mean()),
         float(told[labels].mean()),
         model.rate,

@@ -65,17 +65,9 @@ _SAID = {
     "identities": "changes of the user",
 }
 
-# The baseline that the forest is compared with is this number alone.
-SURPRISE = "surprise"
-
 FEATURES: Sequence[Feature] = (
     Feature("events", "all events, log(1 + n)", _log(lambda window: window.events)),
     *(Feature(group, f"{_SAID[group]}: log(1 + n) less the unit's mean", _beyond_usual(group)) for group in GROUPS),
-    Feature(
-        SURPRISE,
-        "-log probability of what each program did in this unit, summed, log(1 + nats)",
-        lambda window, profile: math.log1p(profile.surprise(window)),
-    ),
     Feature("programs", "different programs, log(1 + n)", _log(lambda window: len(window.programs))),
     Feature("new_program_share", "of starts, those of programs never seen in this unit", _new_program_share),
     Feature("new_pairs", "pairs of parent and child never seen in this unit, log(1 + n)", _new("pairs")),

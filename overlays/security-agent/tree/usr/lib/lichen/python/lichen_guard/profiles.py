@@ -18,8 +18,6 @@ MOST_UNITS = 128
 ACQUAINTED = 3
 # Of a window in the moving mean: half of what was usual is forgotten after about 35 windows.
 WEIGHT = 0.02
-# Counts of what programs did are halved beyond this sum: what was usual a long time ago fades.
-MOST_COUNTED = 1_000_000
 
 
 def fingerprint(thing: object) -> str:
@@ -35,23 +33,15 @@ class Profile:
         windows: how many it was made from.
         usual: moving mean of log(1 + events) in a window, of each group of kinds.
         known: fingerprints of each sort, the longest unseen first.
-        actions: how often each program did each kind of thing, by fingerprint, the longest unseen first.
     """
 
     windows: int = 0
     usual: dict[str, float] = field(default_factory=lambda: dict.fromkeys(GROUPS, 0.0))
     known: dict[str, OrderedDict[str, None]] = field(default_factory=lambda: {sort: OrderedDict() for sort in SORTS})
-    actions: OrderedDict[str, int] = field(default_factory=OrderedDict)
 
     def is_new(self, sort: str, thing: object) -> bool:
         """Whether it was never seen, or forgotten since."""
         return fingerprint(thing) not in self.known[sort]
-
-    def surprise(self, window: Window) -> float:
-        """Sum of -log(probability) of what the window's programs did, in nats, by Laplace's estimate of how often."""
-        total = sum(self.actions.values()) + len(self.actions) + 1
-        counted = ((count, self.actions.get(fingerprint(action), 0)) for action, count in window.actions.items())
-        return sum(count * -math.log((known + 1) / total) for count, known in counted)
 
     def learn(self, window: Window) -> None:
         """Remember what the window saw."""
@@ -68,14 +58,6 @@ class Profile:
                 known.move_to_end(mark)
             while len(known) > MOST_KNOWN:
                 known.popitem(last=False)
-        for action, count in window.actions.items():
-            mark = fingerprint(action)
-            self.actions[mark] = self.actions.get(mark, 0) + count
-            self.actions.move_to_end(mark)
-        while len(self.actions) > MOST_KNOWN:
-            self.actions.popitem(last=False)
-        if sum(self.actions.values()) > MOST_COUNTED:
-            self.actions = OrderedDict((mark, half) for mark, count in self.actions.items() if (half := count // 2))
 
 
 def group_count(window: Window, group: str) -> int:
@@ -128,14 +110,12 @@ class Profiles:
 
 def _to_json(profile: Profile) -> Mapping[str, object]:
     known = {sort: list(marks) for sort, marks in profile.known.items()}
-    actions = list(profile.actions.items())
-    return {"windows": profile.windows, "usual": profile.usual, "known": known, "actions": actions}
+    return {"windows": profile.windows, "usual": profile.usual, "known": known}
 
 
 def _from_json(told: Mapping[str, object]) -> Profile:
     usual = {group: float(told["usual"][group]) for group in GROUPS}
-    actions = OrderedDict((str(mark), int(count)) for mark, count in told["actions"])
-    return Profile(int(told["windows"]), usual, {sort: _marks(told["known"][sort]) for sort in SORTS}, actions)
+    return Profile(int(told["windows"]), usual, {sort: _marks(told["known"][sort]) for sort in SORTS})
 
 
 def _marks(told: Iterable[object]) -> OrderedDict[str, None]:

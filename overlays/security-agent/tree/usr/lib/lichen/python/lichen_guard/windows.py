@@ -46,7 +46,7 @@ class Window:
         full: it ended because it held as many events as a window may.
         alerts: how many of its events rules told.
         kinds, programs, destinations, pairs, folders, uids: how often each; a pair is parent and child program.
-        actions: how often each program did each kind of thing.
+        actions: how often each program did each kind of thing; the baseline ``frequency`` needs it.
     """
 
     unit: str
