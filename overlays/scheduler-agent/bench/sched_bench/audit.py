@@ -96,7 +96,7 @@ def predictions(runs: Iterable[Mapping[str, Any]]) -> list[Prediction]:
             continue
         owners = {row.get("cgroup") for row in run.get("detail", {}).get("owners", [])}
         for row in run.get("driver", {}).get("shares", []):
-            if row["cgroup"] not in owners and not row.get("path", "").startswith(WORK):
+            if row["cgroup"] not in owners and not row["path"].startswith(WORK):
                 continue
             total = totals[run["workload"], run["configuration"]]
             for index, name in enumerate(("error", "bias", "bursts")):
