@@ -173,6 +173,12 @@ def test_licences_come_from_the_bill_of_materials(folder: Path) -> None:
     assert "Inside 1 packages, 0 wheels, 1 models" in said, "the image is no part of itself"
 
 
+def test_package_of_a_repository_without_a_pool_is_its_own_source(folder: Path) -> None:
+    flat = sample.MANIFEST.packages[1].model_copy(update={"path": "nano_1.0-1_amd64.deb"})
+    said = words(sample.write_all(folder, sample.MANIFEST.model_copy(update={"packages": (flat,)})))
+    assert "nano 1.0-1 deb nano" in said
+
+
 def test_signature_is_told(folder: Path) -> None:
     image = sample.write_all(folder)
     (image / "SHA256SUMS.sig").write_text("signature")

@@ -49,8 +49,7 @@ def items(folder: Path, manifest: Manifest) -> tuple[tuple[Item, ...], bool]:
 
 def _of_manifest(manifest: Manifest) -> Iterator[Item]:
     for deb in manifest.packages:
-        source = deb.path.split("/")[-2]  # a pool's folders are named after source packages
-        yield Item("deb", deb.name, deb.version, source, "", deb.size, deb.sha256)
+        yield Item("deb", deb.name, deb.version, deb.source_package, "", deb.size, deb.sha256)
     for wheel in manifest.wheels:
         yield Item("wheel", wheel.name, wheel.version, "", "", wheel.size, wheel.sha256)
 
