@@ -56,7 +56,7 @@ int BPF_PROG(observe_switch, bool preempted, struct task_struct *prev, struct ta
 		if (blocks)
 			blocked(prev, task, now);
 		else
-			tell(prev, task, 0, 0);
+			tell(prev, task);
 	}
 	task = foreign(next) ? NULL : state_of(next);
 	if (task)

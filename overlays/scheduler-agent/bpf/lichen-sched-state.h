@@ -13,15 +13,19 @@ struct lichen_task {
 	u64 epoch;
 	u64 since;      /* when the state began */
 	u64 burst;      /* what it ran since it was woken */
-	u64 waited;     /* not yet added to its owner's share, as the next two */
+	u64 waited;     /* not yet added to its owner's share, as the next four */
 	u64 ran;
 	u64 longest;
+	u64 error;
+	s64 bias;
 	u64 predicted_ns;
 	u64 identity;
 	u64 generation;
 	u32 state;
 	u32 partial;    /* the burst's beginning was not seen */
 	u32 sequence;   /* finished bursts */
+	u32 untold;     /* of those, not yet added to its owner's share */
+	u32 sampled;    /* this burst goes into the ring */
 	u32 children;
 	u32 wakes;
 	u32 place;      /* where it ran the last time, a processor's number and one; 0: nowhere yet */

@@ -10,6 +10,14 @@ static __always_inline void woken_by(struct lichen_task *task, struct task_struc
 	task->waker = other ? other->ewma : 0;
 }
 
+/* Whether a burst that begins will be told: all of a recorded task, of the others some. */
+static __always_inline bool chosen(struct lichen_control *settings, struct lichen_task *task)
+{
+	if (settings->record && task->identity)
+		return true;
+	return settings->sample_every && bpf_get_prandom_u32() % settings->sample_every == 0;
+}
+
 /*
  * A task becomes runnable. ``begins``: a burst begins, because it was woken or is new; otherwise it only came here,
  * from another class for example, and its burst is not a whole one.
@@ -32,7 +40,9 @@ static __always_inline void woke(struct task_struct *p, struct lichen_task *task
 	task->wakes++;
 	if (settings->record || settings->predictor == LICHEN_ORACLE)
 		identify(p, task);
-	describe(p, task, sleep);
+	task->sampled = chosen(settings, task);
+	if (task->sampled || settings->predictor == LICHEN_TREES_SUM)
+		describe(p, task, sleep);
 	predict(settings, task);
 	count(LICHEN_WAKEUPS);
 }
@@ -100,18 +110,29 @@ static __always_inline u32 weight_of_group(struct task_struct *p)
 	/* The kernel keeps 100 as 1024, with ten more bits. */
 	if (!group || !bpf_core_field_exists(group->shares))
 		return 100;
-	return ((BPF_CORE_READ(group, shares) >> 10) * 100 + 512) / 1024;
+	return ((group->shares >> 10) * 100 + 512) / 1024;
 }
 
-/* Adds what was not yet told to the share of a task's owner; ``bursts`` is 1 when one has just ended. */
-static __always_inline void tell(struct task_struct *p, struct lichen_task *task, u32 bursts, s32 bias)
+static __always_inline u64 cgroup_of(struct task_struct *p)
 {
-	struct lichen_owner owner = {
-		.cgroup = BPF_CORE_READ(p, cgroups, dfl_cgrp, kn, id),
-		.uid = BPF_CORE_READ(p, cred, uid.val),
-	};
-	struct lichen_share *share = bpf_map_lookup_elem(&shares, &owner);
+	return p->cgroups->dfl_cgrp->kn->id;
+}
 
+/* Finding a share costs more than what a burst of a few microseconds should: of each task so much may be missing. */
+#define TELL_NS 4000000ull
+#define TELL_BURSTS 16
+
+/* Adds to the share of a task's owner what was not yet, when it has become enough or the task ends. */
+static __always_inline void tell(struct task_struct *p, struct lichen_task *task)
+{
+	struct lichen_owner owner = {};
+	struct lichen_share *share;
+
+	if (task->ran < TELL_NS && task->waited < TELL_NS && task->untold < TELL_BURSTS && !p->exit_state)
+		return;
+	owner.cgroup = cgroup_of(p);
+	owner.uid = p->cred->uid.val;
+	share = bpf_map_lookup_elem(&shares, &owner);
 	if (!share) {
 		struct lichen_share none = {};
 
@@ -124,13 +145,11 @@ static __always_inline void tell(struct task_struct *p, struct lichen_task *task
 	__sync_fetch_and_add(&share->waited_ns, task->waited);
 	if (share->longest_ns < task->longest)
 		share->longest_ns = task->longest;
-	if (bursts) {
-		__sync_fetch_and_add(&share->bursts, 1);
-		__sync_fetch_and_add(&share->error, bias < 0 ? -bias : bias);
-		__sync_fetch_and_add(&share->bias, bias);
-	}
+	__sync_fetch_and_add(&share->bursts, task->untold);
+	__sync_fetch_and_add(&share->error, task->error);
+	__sync_fetch_and_add(&share->bias, task->bias);
 	share->weight = weight_of_group(p);
-	task->ran = task->waited = task->longest = 0;
+	task->ran = task->waited = task->longest = task->error = task->bias = task->untold = 0;
 }
 
 static __always_inline void emit(struct task_struct *p, struct lichen_task *task, u64 now)
@@ -143,12 +162,12 @@ static __always_inline void emit(struct task_struct *p, struct lichen_task *task
 	}
 	sample->time_ns = now;
 	sample->burst_ns = task->burst;
-	sample->cgroup = BPF_CORE_READ(p, cgroups, dfl_cgrp, kn, id);
+	sample->cgroup = cgroup_of(p);
 	sample->identity = task->identity;
 	sample->generation = task->generation;
 	sample->sequence = task->sequence;
 	sample->pid = p->pid;
-	sample->uid = BPF_CORE_READ(p, cred, uid.val);
+	sample->uid = p->cred->uid.val;
 	sample->predicted = task->predicted;
 	__builtin_memcpy(sample->features, task->features, sizeof(sample->features));
 	__builtin_memcpy(sample->comm, p->comm, sizeof(sample->comm));
@@ -179,18 +198,22 @@ static __always_inline void blocked(struct task_struct *p, struct lichen_task *t
 {
 	struct lichen_control *settings = controls();
 	bool whole = task->state == LICHEN_WAITING && !task->partial;
-	s32 actual = lichen_log2(task->burst);
+	s32 actual, off;
 
 	task->state = LICHEN_BLOCKED;
 	task->since = now;
-	tell(p, task, whole, task->predicted - actual);
-	if (!whole || !settings)
-		return;
-	learn(task, actual);
-	task->sequence++;
-	if ((settings->record && task->identity) ||
-	    (settings->sample_every && bpf_get_prandom_u32() % settings->sample_every == 0))
-		emit(p, task, now);
+	if (whole && settings) {
+		actual = lichen_log2(task->burst);
+		off = task->predicted - actual;
+		task->error += off < 0 ? -off : off;
+		task->bias += off;
+		task->untold++;
+		learn(task, actual);
+		task->sequence++;
+		if (task->sampled)
+			emit(p, task, now);
+	}
+	tell(p, task);
 }
 
 /* A child of a task with an identity gets its own. */

@@ -9,11 +9,7 @@
  * Both keep the same statistics and predict the same bursts.
  */
 #define BPF_NO_KFUNC_PROTOTYPES
-#pragma clang diagnostic push
-/* Of 6.19 and later it has members without names that C knows only as an extension; none of them is used here. */
-#pragma clang diagnostic ignored "-Wmissing-declarations"
 #include "vmlinux.h"
-#pragma clang diagnostic pop
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
@@ -197,7 +193,7 @@ void BPF_PROG(lichen_stopping, struct task_struct *p, bool runnable)
 	charge(p, task, cpu, now);
 	ended(task, now, runnable);
 	if (runnable)
-		tell(p, task, 0, 0);
+		tell(p, task);
 }
 
 SEC("struct_ops/lichen_quiescent")
