@@ -40,9 +40,9 @@ def compiled(folder: Path) -> Path:
     with (folder / "vmlinux.h").open("wb") as header:
         subprocess.run([bpftool, "btf", "dump", "file", BTF, "format", "c"], stdout=header, check=True)
     target = f"-D__TARGET_ARCH_{_TARGETS[os.uname().machine]}"
-    options = ["-g", "-O2", "-Wall", "-Werror", "-fms-extensions", "-Wno-microsoft-anon-tag", "--target=bpf", "-mcpu=v3"]
-    includes = [target, f"-I{folder}", "-I/usr/include"]
-    subprocess.run([clang, *options, *includes, "-c", SOURCE, "-o", folder / "lichen-guard.bpf.o"], check=True)
+    options = ["-g", "-O2", "-Wall", "-Werror", "--target=bpf", "-mcpu=v3", target, f"-I{folder}", "-I/usr/include"]
+    options += ["-fms-extensions", "-Wno-microsoft-anon-tag"]
+    subprocess.run([clang, *options, "-c", SOURCE, "-o", folder / "lichen-guard.bpf.o"], check=True)
     return folder / "lichen-guard.bpf.o"
 
 

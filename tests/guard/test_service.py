@@ -18,7 +18,7 @@ import pytest
 from lichen_agent.clock import boot_time
 from lichen_agent.control import Control, ControlError, ask
 from lichen_agent.notify import notify
-from lichen_guard.alert import Alert
+from lichen_guard.alert import Alert, Priority
 from lichen_guard.alertrecord import Record
 from lichen_guard.courier import Courier
 from lichen_guard.event import Event
@@ -136,6 +136,9 @@ def test_life_of_an_agent(tmp_path: Path) -> None:
     sensor = MadeUpSensor([made("exec"), shell()])
     bench = Bench(tmp_path, sensor)
     assert bench.run() == ["Agent started", "Shell", "Agent stopped"]
+    assert bench.told[0].priority is Priority.WARNING, "it does not see everything"
+    assert "1 of 2 hooks are attached" in bench.told[0].text
+    assert "lsm/bpf: no such hook" in bench.told[0].text
     assert "x\\x1b" in bench.told[1].text
     assert "signal 15" in bench.told[2].text
     assert sensor.closed

@@ -103,9 +103,12 @@ class Agent:
 
     def run(self, signals: Signals, control_turn: Callable[[], None] = lambda: None) -> None:
         """Work until a signal says stop. What goes wrong with the sensor is let through."""
-        hooks, rules = list(self.sensor.hooks.values()).count("attached"), len(self.rules.rules)
-        text = f"{hooks} hooks are attached, {rules} rules judge, mode {self.settings.mode}"
-        self.say("Agent started", Priority.NOTICE, text)
+        missing = [f"{hook}: {state}" for hook, state in self.sensor.hooks.items() if state != "attached"]
+        hooks, rules = len(self.sensor.hooks), len(self.rules.rules)
+        text = f"{hooks - len(missing)} of {hooks} hooks are attached, {rules} rules judge, mode {self.settings.mode}"
+        if missing:
+            text += f"; the first that is not: {missing[0]}"
+        self.say("Agent started", Priority.WARNING if missing else Priority.NOTICE, text)
         self.turn()
         notify(READY=1, STATUS=self.status_line())
         while not signals.stop:
