@@ -141,7 +141,11 @@ static __always_inline struct lichen_task *state_of(struct task_struct *p)
 {
 	struct lichen_task *task = bpf_task_storage_get(&tasks, p, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 
-	if (task && task->epoch != epoch) {
+	if (!task) {
+		count(LICHEN_UNMEASURED);
+		return NULL;
+	}
+	if (task->epoch != epoch) {
 		task->epoch = epoch;
 		task->state = LICHEN_UNKNOWN;
 	}

@@ -129,6 +129,7 @@ enum lichen_counter {
 	LICHEN_MISSES,         /* of the oracle: nothing was recorded for a burst of a task with an identity */
 	LICHEN_LONGEST_NS,     /* the longest delay, not a sum: the largest of all processors counts */
 	LICHEN_RESCUED,        /* tasks that ran out of order because they had waited too long */
+	LICHEN_UNMEASURED,     /* there was no memory for a task's state: nothing is known of what it does */
 	LICHEN_COUNTERS,
 };
 

@@ -64,6 +64,7 @@ class Counter(IntEnum):
     MISSES = 11
     LONGEST_NS = 12
     RESCUED = 13
+    UNMEASURED = 14
 
 
 CONTROL = struct.Struct("<II2I2iII5Q")
