@@ -43,7 +43,7 @@ overlays: [base-system, ssh]
 def pytest_addoption(parser: pytest.Parser) -> None:
     told = "write the golden files anew instead of only comparing (ci/golden does it)"
     parser.addoption("--refresh-golden", action="store_true", help=told)
-    told = "build, boot and test images beside the classroom too, of other architectures among them; takes hours"
+    told = "run what takes long too: more images, of other architectures among them, and more moments of faults; hours"
     parser.addoption("--all", action="store_true", help=told)
 
 
@@ -56,7 +56,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     # The longest file goes first, or one process works through it alone when all others are done.
     items.sort(key=lambda item: "classroom" not in getattr(item, "fixturenames", ()))
     if not config.getoption("--all"):
-        reason = pytest.mark.skip(reason="builds and boots one more image: run `ci/test --all`")
+        reason = pytest.mark.skip(reason="takes long: run `ci/test --all`")
         for item in items:
             if item.get_closest_marker("long"):
                 item.add_marker(reason)

@@ -88,6 +88,7 @@ def run_tests(
     cpus: Processors = 2,
     credential: Credentials = None,
     acceleration: AccelerationName = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Skip tests that take an emulated machine long.")] = False,
 ) -> None:
     """Boot a built image and run its tests; what they found is put beside the image."""
     from builder.verbs.boot import Request
@@ -103,7 +104,7 @@ def run_tests(
     )
     with run.workbench("test") as bench, shared(bench.cache):
         image, toolbox = find_image(bench, profile, architecture), provide_toolbox(bench, profile, architecture)
-        verdict = run_image_tests(bench, toolbox, image, request)
+        verdict = run_image_tests(bench, toolbox, image, request, quick=quick)
     if run.json:
         emit_json(verdict.as_dict())
     else:

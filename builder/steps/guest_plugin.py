@@ -5,6 +5,8 @@
 
 Every folder of tests is put on ``sys.path``: tests of one overlay import a helper beside them by its plain name, which
 must not occur in two overlays of one image. Names of test modules may.
+
+What takes an emulated machine minutes is marked ``long``; ``lichen test --quick`` skips it, with :data:`LEFT_OUT`.
 """
 
 from __future__ import annotations
@@ -26,6 +28,8 @@ VARIABLE = "LICHEN_GUEST"
 # whole session use the guest, and without options it means the machine that runs pytest.
 TESTINFRA = "pytest11.testinfra"
 REPORT_LIMIT = 4000  # characters of a failure that an event carries
+LONG = "long"
+LEFT_OUT = "takes long: left out of a quick run"
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,7 @@ class Guest:
         events: file that one JSON line per finished test is appended to.
         port: of 127.0.0.1, leads to the guest's SSH server.
         ssh_config: file that makes ssh log in as root.
+        quick: whether tests marked as long are skipped.
     """
 
     manifest: dict[str, Any]
@@ -53,6 +58,7 @@ class Guest:
     events: str
     port: int
     ssh_config: str
+    quick: bool
 
 
 class Reporter:
@@ -89,6 +95,7 @@ def _guest(config: pytest.Config) -> Guest:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Read the guest's file and let tests import what lies beside them."""
+    config.addinivalue_line("markers", f"{LONG}: takes an emulated machine minutes; not part of a quick run")
     path = os.environ.get(VARIABLE)
     if not path:
         return
@@ -105,6 +112,14 @@ def pytest_configure(config: pytest.Config) -> None:
                 owners[helper.name].append(str(helper))
     if doubles := [place for places in owners.values() if len(places) > 1 for place in places]:
         raise pytest.UsageError(f"helper modules of one image need different names: {', '.join(doubles)}")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip what a quick run leaves out; the report names each."""
+    if _guest(config).quick:
+        for item in items:
+            if item.get_closest_marker(LONG):
+                item.add_marker(pytest.mark.skip(reason=LEFT_OUT))
 
 
 @pytest.fixture(scope="session")

@@ -99,12 +99,13 @@ def run_image_tests(
     image: Path,
     request: Request | None = None,
     *,
+    quick: bool = False,
     boot_timeout: float = BOOT_PATIENCE,
     test_timeout: float = TEST_PATIENCE,
 ) -> Verdict:
     """Boot an image folder and run its tests.
 
-    Without a data disk in ``request`` the machine gets an empty one.
+    Without a data disk in ``request`` the machine gets an empty one. A ``quick`` run skips tests marked as long.
 
     Raises:
         GuestTestError: the guest did not boot, or tests failed (each named), or there are none.
@@ -131,7 +132,7 @@ def run_image_tests(
                 with step(progress, f"boot {manifest.profile}"):
                     machine.wait_for_ssh(boot_timeout)
                     state = machine.wait_booted(boot_timeout)
-                session = _Session(workbench, machine, folder, work)
+                session = _Session(workbench, machine, folder, work, quick=quick)
                 with step(progress, "test"):
                     session.run(manifest, folders, given, test_timeout)
                 machine.shutdown()
@@ -146,11 +147,12 @@ def run_image_tests(
 class _Session:
     """One run of pytest against a running guest."""
 
-    def __init__(self, workbench: Workbench, machine: Machine, folder: Path, work: Path) -> None:
+    def __init__(self, workbench: Workbench, machine: Machine, folder: Path, work: Path, *, quick: bool) -> None:
         self.workbench = workbench
         self.machine = machine
         self.folder = folder
         self.work = work
+        self.quick = quick
         self.events: list[Event] = []
 
     def run(
@@ -179,6 +181,7 @@ class _Session:
             "events": str(self.work / "events"),
             "port": self.machine.shell.port,
             "ssh_config": str(self.machine.ssh_config(self.work / "ssh_config")),
+            "quick": self.quick,
         }
         (self.work / "guest.json").write_text(canonical_json(guest), encoding="utf-8")
 

@@ -115,7 +115,7 @@ def disk(tmp_path: Path, built: Built) -> Iterator[Disk]:
         ("256k", "initrd", "the disk is full"),
         ("20m", "initrd", "the disk is full"),
         ("48m", "initrd", "no room left while building initrd"),
-        ("100m", "", "no room left while building image"),
+        pytest.param("100m", "", "no room left while building image", marks=pytest.mark.long),
     ],
 )
 def test_full_cache(disk: Disk, bench: MakeBench, tmp_path: Path, size: str, own: str, what: str) -> None:

@@ -59,7 +59,10 @@ def stop(made: Bench, number: signal.Signals, reached: Callable[[Bench], bool]) 
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
+# Each moment builds up to four times; what is swept is the same at all of them.
+@pytest.mark.parametrize(
+    "moment", [pytest.param(moment, marks=[] if moment == "image" else pytest.mark.long) for moment in MOMENTS]
+)
 def test_killed_and_interrupted(bench: MakeBench, built: Built, cache: Cache, tmp_path: Path, moment: str) -> None:
     own, reached = MOMENTS[moment]
     made = bench(*own)

@@ -15,6 +15,7 @@ from tests.build.bench import REPOSITORY, Bench, described, make_bench
 from tests.conftest import CLASSROOM
 
 
+@pytest.mark.long
 def test_python_environment(toolbox: Toolbox, cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     del toolbox  # built in this machine's cache, which lends it below
     if os.geteuid() != 0:

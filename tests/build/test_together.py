@@ -65,6 +65,7 @@ def test_two_profiles_in_one_run(bench: MakeBench, built: Built, tmp_path: Path)
     assert processes_at(tmp_path) == []
 
 
+@pytest.mark.long
 def test_two_profiles_share_components(bench: MakeBench, tmp_path: Path) -> None:
     made = bench("initrd")
     lock = other_profile(made)

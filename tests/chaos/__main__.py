@@ -33,9 +33,9 @@ from tests.store.mirror import Mirror
 ROUNDS = 50
 # Rounds of `ci/test`: as much as fits into three minutes.
 SHORT = {
-    **{"lock-kill": 6, "lock-full": 3, "lock-damage": 1, "lock-lie": 3},
-    **{"fetch-kill": 6, "fetch-full": 3, "fetch-damage": 4, "fetch-lie": 4},
-    **{"build-kill": 2, "build-full": 1, "build-damage": 1},
+    **{"lock-kill": 3, "lock-full": 1, "lock-damage": 1, "lock-lie": 2},
+    **{"fetch-kill": 3, "fetch-full": 1, "fetch-damage": 2, "fetch-lie": 2},
+    **{"build-kill": 1, "build-full": 1, "build-damage": 1},
 }
 KINDS = tuple(SHORT)
 

@@ -239,9 +239,11 @@ def test_boot_stop(stand_in: Any, lichen: Lichen, clean: bool, told: str) -> Non
 
 def test_test(stand_in: Any, lichen: Lichen) -> None:
     verdict = Verdict(folder=Path("/x.test"), passed=3, skipped=1, state="running", acceleration="tcg")
-    stand_in("imagetest.run_image_tests", verdict)
+    spy = stand_in("imagetest.run_image_tests", verdict)
     assert lichen("test", "small").out == "3 passed, 1 skipped (tcg); see /x.test\n"
-    assert lichen("test", "small", "--json").json["passed"] == 3
+    assert spy.options["quick"] is False
+    assert lichen("test", "small", "--quick", "--json").json["passed"] == 3
+    assert spy.options["quick"] is True
 
 
 def test_failed_test_has_exit_code_three(stand_in: Any, lichen: Lichen) -> None:

@@ -14,6 +14,7 @@ from builder.foundation.errors import GuestTestError
 from builder.foundation.process import Runner
 from builder.foundation.toolbox import Toolbox
 from builder.foundation.workbench import Workbench
+from builder.steps.guest_plugin import LEFT_OUT
 from builder.steps.machine import Machine
 from builder.steps.machine.secureshell import SecureShell
 from builder.verbs import imagetest
@@ -93,12 +94,12 @@ def project(workbench: Workbench) -> Path:
 def run(workbench: Workbench, manifest: Manifest, project: Path, tmp_path: Path) -> Run:
     """Run the project's tests against the stand-in."""
 
-    def run(timeout: float = 120) -> imagetest._Session:
+    def run(timeout: float = 120, *, quick: bool = False) -> imagetest._Session:
         results, work = tmp_path / "tiny.test", tmp_path / "work"
         results.mkdir()
         work.mkdir()
         given = imagetest.make_secrets(workbench.project, manifest)
-        session = imagetest._Session(workbench, cast(Machine, StandIn(results)), results, work)
+        session = imagetest._Session(workbench, cast(Machine, StandIn(results)), results, work, quick=quick)
         session.run(manifest, imagetest.find_tests(workbench.project, manifest), given, timeout)
         return session
 
@@ -139,6 +140,26 @@ def test_each_failed_test_is_told(run: Run, project: Path, tmp_path: Path) -> No
     assert "pytest.log" in caught.value.problems[0].remedy
     assert (tmp_path / "tiny.test/guest-errors.txt").read_text() == "sad.service failed\n"
     assert (tmp_path / "tiny.test/tests.xml").exists()
+
+
+def test_quick_run_skips_what_takes_long_and_says_so(run: Run, project: Path) -> None:
+    (project / "tests/image/test_all.py").write_text(
+        "import pytest\n@pytest.mark.long\ndef test_hours(): assert False\ndef test_moments(): pass\n"
+    )
+    session = run(quick=True)
+    told = {event.test.rpartition("::")[2]: event.outcome for event in session.events}
+    assert (told["test_hours"], told["test_moments"]) == ("skipped", "passed")
+    log = (session.folder / "pytest.log").read_text()
+    assert LEFT_OUT in log
+    assert "PytestUnknownMarkWarning" not in log
+
+
+def test_whole_run_has_what_takes_long(run: Run, project: Path) -> None:
+    (project / "tests/image/test_all.py").write_text(
+        "import pytest\n@pytest.mark.long\ndef test_hours(): assert False\n"
+    )
+    with pytest.raises(GuestTestError, match="test_hours"):
+        run()
 
 
 def test_broken_test_file_is_a_failure(run: Run, project: Path) -> None:

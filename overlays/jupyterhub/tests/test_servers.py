@@ -32,6 +32,7 @@ print(round(float(model.coef_[0]), 6), round(float(model.intercept_), 6))
     assert anna_kernel.run(code) == "3.0 -2.0"
 
 
+@pytest.mark.long
 def test_kernel_has_keras_on_torch(anna_kernel):
     assert anna_kernel.run("import keras; print(keras.backend.backend())") == "torch"
 

@@ -53,6 +53,8 @@ def test_environment_is_consistent(host):
     assert problems == []
 
 
+# Each reads its framework from disk once more, which other tests have done.
+@pytest.mark.long
 @pytest.mark.parametrize("backend", ["torch", "tensorflow", "jax"])
 def test_keras_learns_a_line_with_each(host, backend, manifest):
     overlays = {"torch": {"frameworks"}, "tensorflow": {"tensorflow"}, "jax": {"jax"}}[backend]

@@ -6,6 +6,8 @@ import pytest
 from guest_suites import FOLDER, laying_down
 
 RECALL = 0.95
+# Once through either suite takes an emulated machine minutes; a smoke attack is in every run.
+pytestmark = pytest.mark.long
 # Seconds that an alert may take on a slow emulated machine until it counts as missing.
 PATIENCE = 120
 
