@@ -6,6 +6,8 @@ import json
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from builder.data.lock import Lock, read_lock
 from builder.foundation.making import alone
 from builder.steps.profiles import load_buildable
