@@ -53,13 +53,19 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    # The longest file goes first, or one process works through it alone when all others are done.
-    items.sort(key=lambda item: "classroom" not in getattr(item, "fixturenames", ()))
+    # The longest files go first, or one process works through one alone when all others are done.
+    items.sort(key=_how_short)
     if not config.getoption("--all"):
         reason = pytest.mark.skip(reason="takes long: run `ci/test --all`")
         for item in items:
             if item.get_closest_marker("long"):
                 item.add_marker(reason)
+
+
+def _how_short(item: pytest.Item) -> int:
+    if "classroom" in getattr(item, "fixturenames", ()):
+        return 0
+    return 1 if item.path.parent.name == "verify" else 2
 
 
 # A user namespace may say that there are none below it: the kernel then refuses, as one before Linux 6.7 does.

@@ -73,6 +73,7 @@ def test_image_is_what_its_checksums_say(classroom: BuiltImage) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.long
 def test_new_image_keeps_what_the_class_made(boot: Booter, hub_client: Any, tmp_path: Path) -> None:
     """Two copies of the image, one after the other, with one data disk; each is a machine of its own."""
     disk = tmp_path / "data.raw"

@@ -48,6 +48,7 @@ def _alone() -> None:
 
 
 @pytest.mark.usefixtures("_alone")
+@pytest.mark.long
 def test_lock_becomes_an_image_without_network(small_project: Project, cache: Cache, tmp_path: Path) -> None:
     bundle = tmp_path / "small.bundle"
     run(*LICHEN, "fetch", "small", "--export", bundle, "--project", small_project.root, "--cache", cache.root)

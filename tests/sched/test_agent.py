@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -203,13 +204,20 @@ def test_life_over_socket_and_port(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     bench = Bench(tmp_path, monkeypatch, port=str(free_port))
     signals = Signals()
     answers: list[Any] = []
+    url = f"http://127.0.0.1:{free_port}/metrics"
 
     def asks() -> None:
         try:
             answers.append(ask(tmp_path / "control", {"command": "off"}))
             bench.clocks.pass_(11)
             answers.append(ask(tmp_path / "control", {"command": "status"}))
-            answers.append(urllib.request.urlopen(f"http://127.0.0.1:{free_port}/metrics").read().decode())
+            # Both may have been answered in one turn, and what is shown follows in the next.
+            for _ in range(1000):
+                shown = urllib.request.urlopen(url).read().decode()
+                if 'mode="off"' in shown:
+                    break
+                time.sleep(0.01)
+            answers.append(shown)
         finally:
             signals.stop = 15
 

@@ -151,6 +151,7 @@ def test_signature_does_not_tell_when_it_was_made(signed: Signed, keys: Keys, tm
     assert len(made[0]) > program.stat().st_size
 
 
+@pytest.mark.long
 def test_firmware_that_enforces_secure_boot_boots_it(signed: Signed, tmp_path: Path) -> None:
     image = signed.image
     kind = acceleration(signed.bench, signed.toolbox, "amd64", None).kind

@@ -138,6 +138,7 @@ def test_build_that_fails_elsewhere(
     assert left(made) == [log.name]
 
 
+@pytest.mark.long
 def test_killed_and_interrupted(bench: MakeBench, built: Built, tmp_path: Path) -> None:
     made = with_image(bench(), built)
     told: list[str] = []
