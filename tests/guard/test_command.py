@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +27,7 @@ from lichen_guard.reports import of_finding
 from tests.guard.making import attack, gathered
 from tests.guard.test_anomaly import small_model
 
+HEAVY = {"numpy", "sklearn", "lichen_guard.rules"}
 NOW = 1_790_000_000.0
 STATUS: Mapping[str, Any] = {
     "mode": "observe",
@@ -249,3 +253,17 @@ def test_help_names_every_command(run: Run) -> None:
     code, out, _ = run("--help")
     assert code == 0
     assert all(f"    {name} " in out for name in ("status", "events", "learn", "explain", "test"))
+
+
+def test_asking_loads_nothing_heavy() -> None:
+    """On an emulated processor NumPy alone takes seconds."""
+    code = "import sys, lichen_guard.command; print(*sys.modules)"
+    paths = os.pathsep.join(path for path in sys.path if path.endswith("/lichen/python"))
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert HEAVY.isdisjoint(done.stdout.split())

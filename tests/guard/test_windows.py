@@ -17,7 +17,7 @@ from tests.guard.making import LENGTH, attack, gathered, made, ordinary
 
 
 def numbers(window: Window, profile: Profile | None = None) -> dict[str, float]:
-    return dict(zip(NAMES, features(window, profile or Profile()).tolist(), strict=True))
+    return dict(zip(NAMES, features(window, profile or Profile()), strict=True))
 
 
 def test_window_ends_with_its_time() -> None:

@@ -102,7 +102,7 @@ class Detector:
         if reference.windows < ACQUAINTED:
             self._remember(window)
             return None
-        values = features(window, reference)
+        values = np.array(features(window, reference), np.float32)
         finding = self._finding(window, values) if self.model else None
         # A told window is known from then on, so that lasting news is told once; but a flood of them counts as one.
         if not window.alerts and self._is_in_turn(window):

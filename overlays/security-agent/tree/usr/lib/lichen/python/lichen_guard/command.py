@@ -16,7 +16,6 @@ from lichen_agent.control import ask
 from .alert import Priority
 from .eventlog import follow_log, read_log
 from .listing import explanation_text, record_text, status_text
-from .rules import RulesError, load_rules
 from .selftest import SelfTestError, run_self_test
 from .settings import CONTROL, LOG
 
@@ -158,6 +157,9 @@ def run_test(options: argparse.Namespace) -> int:
 
 
 def _check_rules(options: argparse.Namespace) -> int:
+    # Most of the command's other parts would wait as long again for the rules' language.
+    from .rules import RulesError, load_rules
+
     try:
         rules = load_rules(options.rules)
     except RulesError as error:

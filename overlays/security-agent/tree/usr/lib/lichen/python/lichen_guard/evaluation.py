@@ -57,12 +57,14 @@ def compare(normal: Sequence[Window], labelled: Sequence[tuple[Window, bool]], r
     for window in normal:
         reference = profiles.reference(window.unit)
         if reference.windows >= ACQUAINTED:
-            rows.append(features(window, reference))
+            rows.append(np.array(features(window, reference), np.float32))
         profiles.learn(window)
         baseline.learn(window)
     model = learn(np.array(rows), rate, time.time())
     windows, labels = [window for window, _ in labelled], np.array([label for _, label in labelled], bool)
-    scores = model.scores(np.array([features(window, profiles.reference(window.unit)) for window in windows]))
+    scores = model.scores(
+        np.array([features(window, profiles.reference(window.unit)) for window in windows], np.float32)
+    )
     told = scores > model.threshold
     return Comparison(
         auroc(scores, labels),

@@ -1,6 +1,7 @@
 """The numbers that a window is judged by.
 
-:data:`FEATURES` is the one list of them; model files name it, and README.md tells it to people.
+:data:`FEATURES` is the one list of them; model files name it, and README.md tells it to people. Without NumPy: the
+command shows their meanings, and would wait for it.
 """
 
 from __future__ import annotations
@@ -8,8 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-
-import numpy as np
 
 from .profiles import Profile, group_count
 from .windows import GROUPS, Window
@@ -99,6 +98,6 @@ FEATURES: Sequence[Feature] = (
 NAMES: Sequence[str] = tuple(feature.name for feature in FEATURES)
 
 
-def features(window: Window, profile: Profile) -> np.ndarray:
-    """The window as numbers, float32 in the order of :data:`FEATURES`; all are finite."""
-    return np.array([feature.value(window, profile) for feature in FEATURES], np.float32)
+def features(window: Window, profile: Profile) -> list[float]:
+    """The window as numbers, in the order of :data:`FEATURES`; all are finite, and float32 is enough for them."""
+    return [feature.value(window, profile) for feature in FEATURES]
