@@ -8,8 +8,8 @@ import lichen_agent
 missing = []
 for path in pathlib.Path(lichen_agent.__file__).parents[1].rglob("*.py"):
     code = pathlib.Path(importlib.util.cache_from_source(path))
-    # Flags of PEP 552: by hash, which is not checked.
-    if not code.exists() or code.read_bytes()[4:8] != b"\\x01\\0\\0\\0" or str(path).encode() not in code.read_bytes():
+    # Flags of PEP 552: by hash, which is checked.
+    if not code.exists() or code.read_bytes()[4:8] != b"\\x03\\0\\0\\0" or str(path).encode() not in code.read_bytes():
         missing.append(str(path))
 print(missing)
 """
