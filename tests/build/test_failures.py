@@ -186,6 +186,7 @@ def own_store(made: Bench, machine: Store) -> tuple[Store, list[Deb]]:
     return store, debs
 
 
+@pytest.mark.long
 def test_changed_files_in_the_store(bench: MakeBench, built: Built, cache: Cache, mirror: Path) -> None:
     made = bench("initrd")
     store, (first, second, *_) = own_store(made, Store(cache.store))

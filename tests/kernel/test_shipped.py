@@ -66,7 +66,9 @@ def hardening_checker(cache: Cache, tmp_path_factory: pytest.TempPathFactory) ->
     return folder / "usr/lib/python3/dist-packages"
 
 
-@pytest.mark.parametrize("name", COMBINATIONS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name == "classroom" else pytest.mark.long) for name in COMBINATIONS]
+)
 def test_shipped_fragments_pass_the_gate(kernel_toolchain: KernelToolchain, tmp_path: Path, name: str) -> None:
     architecture, names = COMBINATIONS[name]
     asked = settings(names.split(), architecture)

@@ -85,6 +85,7 @@ def test_identical_with_everything_varied(bench: MakeBench, built: Built, cache:
         assert store.verified(deb.sha256, deb.size)
 
 
+@pytest.mark.long
 def test_planted_differences(
     bench: MakeBench, cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lichen: Lichen
 ) -> None:
@@ -120,6 +121,7 @@ def test_planted_differences(
     assert "image.raw" in {item.artefact for item in rebuild.differences}
 
 
+@pytest.mark.long
 def test_build_that_fails_elsewhere(
     bench: MakeBench, built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lichen: Lichen
 ) -> None:

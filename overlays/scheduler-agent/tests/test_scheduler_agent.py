@@ -221,6 +221,7 @@ def test_damaged_memory_is_told_and_means_eevdf(host, able):
     host.check_output("lichen-sched observe")
 
 
+@pytest.mark.long
 def test_model_is_learned_beside_the_agent(host):
     """By the image's own scikit-learn, in a process that ends; in fixed point it predicts what scikit-learn does."""
     code = """if True:

@@ -166,6 +166,7 @@ def test_malformed_rules_are_refused_with_their_place_and_the_old_ones_stay(host
     assert status(host)["rules"]["refused"] == []
 
 
+@pytest.mark.long
 def test_model_is_learned_beside_the_agent(host):
     """By the image's own scikit-learn, in a process that ends; the agent's scores are scikit-learn's."""
     code = """if True:

@@ -4,7 +4,9 @@ import json
 
 import pytest
 
-# Importing it takes an emulated processor a minute, so one process answers all.
+# The import alone, hundreds of MB, takes an emulated processor minutes.
+pytestmark = pytest.mark.long
+# One process answers all.
 SCRIPT = """
 import json
 import tensorflow as tf
