@@ -51,7 +51,8 @@ def lichen(sample: Sample, *arguments: str, **more: str) -> subprocess.Completed
 @pytest.mark.parametrize("option", ["--verbose", "--json"])
 def test_interruption(sample: Sample, number: signal.Signals, option: str) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-c", WAITING, "list", option],
+        # The tests themselves may have been started by nohup, which Lichen respects.
+        ["env", "--default-signal=HUP", sys.executable, "-c", WAITING, "list", option],
         cwd=sample.root,
         env=environment(),
         stdout=subprocess.PIPE,
