@@ -31,7 +31,7 @@ from tests.lock.archive import Key
 from tests.store.mirror import Mirror
 
 ROUNDS = 50
-# Rounds of `ci/test`: as much as fits into three minutes.
+# Rounds of `ci/test`: each kind at least once.
 SHORT = {
     **{"lock-kill": 3, "lock-full": 1, "lock-damage": 1, "lock-lie": 2},
     **{"fetch-kill": 3, "fetch-full": 1, "fetch-damage": 2, "fetch-lie": 2},

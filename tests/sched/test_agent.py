@@ -214,7 +214,7 @@ def test_life_over_socket_and_port(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             # Both may have been answered in one turn, and what is shown follows in the next.
             for _ in range(1000):
                 shown = urllib.request.urlopen(url).read().decode()
-                if 'mode="off"' in shown:
+                if 'mode="off"} 1.0' in shown:
                     break
                 time.sleep(0.01)
             answers.append(shown)
