@@ -10,7 +10,7 @@ from builder.cli import session
 from builder.cli.arguments import ArchitectureName, ProfileName, complete_profile
 from builder.cli.output import emit_json, say, table, tell
 
-app = typer.Typer(help="Configurations of the project's own kernels.", no_args_is_help=True)
+app = typer.Typer(help="The project's own kernels: configurations and packages.", no_args_is_help=True)
 _THING = "A profile, PROFILE.ARCHITECTURE, or a file with a kernel's configuration."
 
 
@@ -21,7 +21,7 @@ def config(
     architecture: ArchitectureName = None,
     asked: Annotated[bool, typer.Option("--asked", help="Only what fragments ask for.")] = False,
 ) -> None:
-    """Show the final configuration of a profile's kernel, and which fragment set what."""
+    """Show the final configuration of a profile's kernel, and what which fragment asked for."""
     from builder.verbs.kernel import kernel_config
 
     run = session.of(context)
@@ -32,7 +32,8 @@ def config(
         emit_json([item.as_dict() for item in shown])
         return
     # As much of the place as tells: the fragment's file and line.
-    table(("symbol", "value", "set by"), [(item.name, item.value, item.place.rpartition("/")[2]) for item in shown])
+    rows = [(item.name, item.value, item.wanted, item.place.rpartition("/")[2]) for item in shown]
+    table(("symbol", "value", "asked", "by"), rows)
 
 
 @app.command()

@@ -15,13 +15,16 @@ def print_plan(plan: Plan) -> None:
     """A row for each component, then how long building what is not kept may take."""
     rows = []
     for item in plan.components:
-        state = "kept" if item.cached else "to build"
-        rows.append((item.name, item.key[:12], state, _estimate(item), _why(item.stale)))
+        if item.cached or item in plan.to_build:
+            rows.append(
+                (item.name, item.key[:12], "kept" if item.cached else "to build", _estimate(item), _why(item.stale))
+            )
+        else:
+            rows.append((item.name, item.key[:12], "not needed", "", "what is made with it is kept"))
     table(("component", "key", "state", "estimate", "why"), rows)
-    missing = [item for item in plan.components if not item.cached]
-    if any(item.estimate for item in missing):
+    if any(item.estimate for item in plan.to_build):
         say(_expected(plan.expected))
-    elif missing:
+    elif plan.to_build:
         say("expected: unknown, no earlier run")
 
 

@@ -23,7 +23,7 @@ from builder.data.profile import Architecture
 from builder.foundation.errors import InputError, Problem
 
 _SETTING = re.compile(r'CONFIG_(?P<symbol>[A-Za-z0-9_]+)=(?P<value>[ymn]|-?[0-9]+|0x[0-9a-fA-F]+|"[^"\n]*")$')
-_HEADER = re.compile(r"#\s*(Purpose|Cost|Source):\s*(.+)$")
+_HEADER = re.compile(r"#\s*(Purpose|Cost|Source):\s*\S")
 _HEADERS = ("Purpose", "Cost", "Source")
 _ARCHITECTURES: tuple[str, ...] = get_args(Architecture)
 
@@ -55,12 +55,9 @@ class Setting:
 
 @dataclass(frozen=True)
 class Fragment:
-    """One fragment: what it is for, what it costs, where its advice is from, and its settings in order."""
+    """One fragment: its name, and its settings in order."""
 
     name: str
-    purpose: str
-    cost: str
-    source: str
     settings: tuple[Setting, ...]
 
 
@@ -97,12 +94,12 @@ def parse_fragment(name: str, text: str, file: str) -> Fragment:
         InputError: every line that is no setting, every symbol set twice, every part of the header that is missing.
     """
     problems: list[Problem] = []
-    header: dict[str, str] = {}
+    header: set[str] = set()
     settings: dict[str, Setting] = {}
     for number, line in enumerate(text.splitlines(), 1):
         place = f"{file}:{number}"
         if match := _HEADER.match(line):
-            header[match[1]] = match[2].strip()
+            header.add(match[1])
         if line.startswith("#") or not line.strip():
             continue
         try:
@@ -122,7 +119,7 @@ def parse_fragment(name: str, text: str, file: str) -> Fragment:
     ]
     if problems:
         raise InputError(problems)
-    return Fragment(name, header["Purpose"], header["Cost"], header["Source"], tuple(settings.values()))
+    return Fragment(name, tuple(settings.values()))
 
 
 def _setting(line: str, place: str) -> Setting:
@@ -154,18 +151,21 @@ def _behind_quotes(line: str) -> tuple[str, str, str]:
 def merge_fragments(fragments: Iterable[Fragment], architecture: str) -> tuple[Setting, ...]:
     """The settings of all fragments for one architecture, by symbol.
 
-    Where one fragment wants more than another (built in instead of a module, required instead of preferred), the
-    stricter one counts.
+    Where one fragment requires more than another (built in instead of a module), the stricter one counts. A preference
+    counts only where nobody requires anything of the symbol. The order of the fragments decides nothing.
 
     Raises:
         InputError: two fragments that want different values, all such pairs, with both files and lines.
     """
     merged: dict[str, Setting] = {}
     problems = []
-    for setting in (item for fragment in fragments for item in fragment.settings):
-        if setting.architectures and architecture not in setting.architectures:
-            continue
+    asked = [item for fragment in fragments for item in fragment.settings]
+    asked = [item for item in asked if not item.architectures or architecture in item.architectures]
+    # What is only preferred comes behind all that is required, and gives way to it.
+    for setting in sorted(asked, key=lambda item: not item.required):
         known = merged.get(setting.symbol)
+        if known and known.required and not setting.required:
+            continue
         both = _both(known, setting) if known else setting
         if both is None and known:
             why = f"{known.place} wants {known.value}, {setting.place} wants {setting.value}"
@@ -179,14 +179,11 @@ def merge_fragments(fragments: Iterable[Fragment], architecture: str) -> tuple[S
 
 
 def _both(one: Setting, other: Setting) -> Setting | None:
-    """A setting that satisfies both; None when there is none."""
-    required = one.required or other.required
+    """A setting that satisfies both, which are both required or both preferred; None when there is none."""
     for strict, lax in ((one, other), (other, one)):
         if lax.met_by(strict.value):
-            lenient = strict.built_in_will_do and lax.built_in_will_do
-            return replace(strict, required=required, built_in_will_do=lenient)
-    # What is only preferred gives way to what is required.
-    return one if one.required and not other.required else other if other.required and not one.required else None
+            return replace(strict, built_in_will_do=strict.built_in_will_do and lax.built_in_will_do)
+    return None
 
 
 def parse_config(text: str) -> dict[str, str]:

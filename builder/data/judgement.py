@@ -189,7 +189,7 @@ def _kernels(case: _Case) -> list[_Kernel]:
     own = case.recipe.kernel
     if own is not None:
         sources = [deb for deb in case.lock.used_by("source") if deb.name == own.source]
-        builds = [KernelBuild(own, deb, case.lock.architecture) for deb in sources]
+        builds = [KernelBuild.locked(own, deb, case.lock) for deb in sources]
         return [_Kernel(_title(build.source), _upstream(build.source), build.release) for build in builds]
     found = []
     for deb in case.debs:

@@ -18,6 +18,9 @@ from builder.foundation.errors import Problem
 
 State = Literal["undefined", "type", "range", "selected", "chosen", "limited", "promptless", "default", "free"]
 PREFER = "mark the line `# preferred`"
+# Of so many symbols that switch one on (kinds of debug information, say) the first is offered; of more, each is for
+# something else.
+_FEW = 4
 
 
 class Comparison(Frozen):
@@ -278,7 +281,7 @@ def _set(reason: Reason) -> dict[str, str] | None:
     match reason.state:
         case "limited" | "free" | "chosen":
             own = {reason.symbol: reason.needed}
-        case "promptless" if len(reason.by) == 1:
+        case "promptless" if 0 < len(reason.by) <= _FEW:
             own = {reason.by[0]: "y"}
         case "selected":
             own = dict.fromkeys(reason.by, "n")

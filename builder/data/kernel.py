@@ -8,7 +8,7 @@ from pathlib import Path
 
 from builder.data.certificate import Certificate, read_certificate
 from builder.data.fragment import Fragment, Setting, config_text, merge_fragments, read_fragment
-from builder.data.lock import Deb
+from builder.data.lock import Deb, Lock
 from builder.data.profile import Architecture
 from builder.foundation.digest import digest_value
 from builder.foundation.errors import InputError, Problem
@@ -49,7 +49,7 @@ class OwnKernel:
         place = self.certificate.place
         wanted = {"MODULE_SIG": "y", "MODULE_SIG_FORCE": "y", "SYSTEM_TRUSTED_KEYS": f'"{CERTIFICATE}"'}
         settings = tuple(Setting(symbol, value, place) for symbol, value in wanted.items())
-        return (Fragment("certificate", "", "", "", settings),)
+        return (Fragment("certificate", settings),)
 
     def identity(self) -> object:
         """What decides the kernel, for a digest: not where it stands, nor what comments say."""
@@ -67,11 +67,22 @@ class OwnKernel:
 
 @dataclass(frozen=True)
 class KernelBuild:
-    """One kernel as it will be built: names and versions follow from the locked source and the settings."""
+    """One kernel as it will be built: names and versions follow from the locked source, settings and compilers.
+
+    Attributes:
+        compilers: digest of the locked packages that it is compiled with.
+    """
 
     kernel: OwnKernel
     source: Deb
     architecture: Architecture
+    compilers: str
+
+    @classmethod
+    def locked(cls, kernel: OwnKernel, source: Deb, lock: Lock) -> KernelBuild:
+        """The kernel that is built from ``source`` with the compilers of ``lock``."""
+        compilers = digest_value([deb.sha256 for deb in lock.used_by("toolchain")])
+        return cls(kernel, source, lock.architecture, compilers)
 
     @property
     def upstream(self) -> str:
@@ -95,8 +106,13 @@ class KernelBuild:
 
     @property
     def version(self) -> str:
-        """Version of both packages: Debian's, and behind it eight digits that tell configurations apart."""
-        return f"{self.source.version}+lichen.{digest_value([self.source.sha256, self.config])[:8]}"
+        """Version of both packages: Debian's, and behind it eight digits for all that decides the kernel's bytes.
+
+        They tell versions apart and order none: dpkg calls every other change an upgrade or a downgrade by chance.
+        """
+        certificate = self.kernel.certificate.sha256 if self.kernel.certificate else None
+        decides = [self.source.sha256, self.config, self.compilers, certificate]
+        return f"{self.source.version}+lichen.{digest_value(decides)[:8]}"
 
     @property
     def config(self) -> str:

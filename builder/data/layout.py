@@ -34,6 +34,8 @@ LAID_DOWN: dict[Layout, tuple[str, ...]] = {
         "usr/lib/tmpfiles.d/lichen-state.conf",
     ),
 }
+# Fragments of kernel-configs/ that a kernel of the project's own needs to mount the root file system.
+LAYOUT_FRAGMENTS: dict[Layout, tuple[str, ...]] = {"mutable": (), "immutable": ("verity",)}
 # Where a model would be configuration, hidden by a file system that is mounted at boot, or removed by the build.
 NOT_FOR_MODELS = (
     *("boot", "dev", "efi", "etc", "proc", "run", "sys", "tmp"),

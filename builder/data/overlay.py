@@ -119,7 +119,9 @@ class Overlay(Frozen):
     packages: Packages = Field((), description="Debian packages")
     python: Python = Python()
     services: Services = Services()
-    kernel_fragments: Names = Field((), description="fragments of kernel-configs/ that this overlay needs")
+    kernel_fragments: Names = Field(
+        (), description="fragments of kernel-configs/ that this overlay needs when the kernel is the project's own"
+    )
     drivers: Packages = Field(
         (),
         description="Debian packages for DKMS: their modules are compiled for the project's own kernel, with the "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator
@@ -68,6 +68,15 @@ def component_key(name: str, inputs: Mapping[str, str]) -> Sha256:
     return digest_value({"component": name, "inputs": dict(inputs)})
 
 
+def missing(components: Sequence[Component], goal: str, kept: Callable[[Component], bool]) -> list[str]:
+    """What must be made for the component ``goal``, itself included, in build order; what is kept needs nothing."""
+    wanted = {goal}
+    for component in reversed(components):
+        if component.name in wanted and not kept(component):
+            wanted.update(component.needs)
+    return [item.name for item in components if item.name in wanted and not kept(item)]
+
+
 class Expected(Frozen):
     """How long a build may take, downloads aside, in seconds; what no earlier run tells about counts nothing.
 
@@ -102,22 +111,28 @@ class Plan(Frozen):
         raise KeyError(name)
 
     @property
+    def to_build(self) -> tuple[Component, ...]:
+        """What the image still needs, in build order; compilers of a kernel that is kept are not among it."""
+        names = missing(self.components, self.components[-1].name, lambda item: item.cached)
+        return tuple(item for item in self.components if item.name in names)
+
+    @property
     def expected(self) -> Expected:
-        """How long it may take to build what is not cached."""
+        """How long it may take to build what is to be built."""
         ends: dict[str, float] = {}
-        missing = [item for item in self.components if not item.cached]
-        for item in missing:
+        for item in self.to_build:
             begin = max((ends.get(name, 0.0) for name in item.needs), default=0.0)
             ends[item.name] = begin + (item.estimate.seconds if item.estimate else 0.0)
         return Expected(
             together=round(max(ends.values(), default=0.0), 1),
-            alone=round(sum(item.estimate.seconds for item in missing if item.estimate), 1),
-            unknown=tuple(item.name for item in missing if not item.estimate),
+            alone=round(sum(item.estimate.seconds for item in self.to_build if item.estimate), 1),
+            unknown=tuple(item.name for item in self.to_build if not item.estimate),
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """For ``--json``: the model with each component's key, and what is expected of the whole."""
+        """For ``--json``: the model with each component's key and whether it is to be built, and what is expected."""
         document = {**self.model_dump(mode="json"), "expected": self.expected.model_dump(mode="json")}
+        needed = {component.name for component in self.to_build}
         for entry, component in zip(document["components"], self.components, strict=True):
-            entry["key"] = component.key
+            entry |= {"key": component.key, "to_build": component.name in needed}
         return document

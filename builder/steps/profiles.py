@@ -15,7 +15,7 @@ from builder.data.bpf import program_problems
 from builder.data.certificate import Certificate, read_certificate
 from builder.data.driver import patch_problems
 from builder.data.kernel import OwnKernel, architectures_disagree, read_kernel
-from builder.data.layout import layout_problems, tree_problems
+from builder.data.layout import LAYOUT_FRAGMENTS, layout_problems, tree_problems
 from builder.data.overlay import Overlay
 from builder.data.profile import Architecture, Profile
 from builder.data.publickey import PublicKey, read_public_key
@@ -363,9 +363,6 @@ def _kernel(
     """The project's own kernel with the fragments of profile and overlays; None for one that Debian built."""
     kernel = profile.kernel
     asked = {name: merged.place(("kernel", "fragments", at)) for at, name in enumerate(kernel.fragments or ())}
-    for item in overlays:
-        for at, name in enumerate(item.overlay.kernel_fragments):
-            asked.setdefault(name, item.document.place(("kernel_fragments", at)))
     if kernel.source is None:
         why = f"{kernel.package or 'that of the release'} is built already"
         remedy = "name a `source` instead of `package`"
@@ -373,6 +370,12 @@ def _kernel(
         drivers = [item.document.place(("drivers", at)) for item in overlays for at in range(len(item.overlay.drivers))]
         found.wrong += [Problem("a driver needs a kernel of our own", at, why, remedy) for at in drivers]
         return None
+    # What overlays and the layout need is asked of our own kernel only: Debian's have it built in or as modules.
+    for name in LAYOUT_FRAGMENTS[profile.image.layout]:
+        asked.setdefault(name, merged.place(("image", "layout")))
+    for item in overlays:
+        for at, name in enumerate(item.overlay.kernel_fragments):
+            asked.setdefault(name, item.document.place(("kernel_fragments", at)))
     place = merged.place(("kernel", "certificate"))
     try:
         own = read_kernel(

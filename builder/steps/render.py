@@ -39,6 +39,8 @@ PYTHON_PREFIX = "/opt/ai"
 # their keys must not move with the lock's date: a newer lock with the same source has the same kernel. Drivers are only
 # there where an overlay names some.
 KERNEL_PARTS = ("kernel-config", "kernel", "drivers", "modules")
+# What the fragments ask for together, in the tree of kernel-config.
+FRAGMENTS = "fragments.config"
 # Made by the build machine too, and as little a matter of the lock's date.
 _DATELESS = ("toolchain", *KERNEL_PARTS, "bpf-toolchain", "bpf")
 _EPOCH_OF_PARTS = 946684800  # 2000-01-01, seconds; what the kernel itself bears is the date of its source
@@ -125,7 +127,7 @@ def kernel_build(recipe: Recipe, lock: Lock) -> KernelBuild | None:
     if not recipe.kernel:
         return None
     (source,) = lock.used_by("source")
-    return KernelBuild(recipe.kernel, source, lock.architecture)
+    return KernelBuild.locked(recipe.kernel, source, lock)
 
 
 def driver_builds(recipe: Recipe, lock: Lock) -> tuple[DriverBuild, ...]:
@@ -242,7 +244,7 @@ def _kernel_files(name: str, build: KernelBuild, variables: Mapping[str, Any]) -
     """What the scripts of a kernel's components read."""
     tree = _template_tree(_templates() / "kernel-common", variables)
     if name == "kernel-config":
-        tree["fragments.config"] = RenderedFile(build.config.encode())
+        tree[FRAGMENTS] = RenderedFile(build.config.encode())
     if name in ("kernel-config", "kernel"):
         tree["source.deb"] = RenderedFile(mode=0o444, stored=build.source)
         if certificate := build.kernel.certificate:

@@ -16,7 +16,7 @@ from pathlib import Path
 from builder.data.bpf import debian_kernel
 from builder.data.history import Target
 from builder.data.lock import Deb, Lock, LockedFile, LockedModel, Use, Wheel
-from builder.data.plan import Component, Plan
+from builder.data.plan import Component, Plan, missing
 from builder.data.profile import Architecture
 from builder.data.recipe import Recipe
 from builder.data.toolchain import BUILD_ARCHITECTURE
@@ -136,11 +136,7 @@ class Assembly:
 
     def missing(self, goal: str) -> list[str]:
         """What must be made for ``goal``, itself included, in build order: what is kept needs nothing any more."""
-        wanted = {goal}
-        for component in reversed(self.plan.components):
-            if component.name in wanted and not self.kept.has(component):
-                wanted.update(component.needs)
-        return [item.name for item in self.plan.components if item.name in wanted and not self.kept.has(item)]
+        return missing(self.plan.components, goal, self.kept.has)
 
     def needs(self, part: str) -> tuple[str, ...]:
         """The parts that a part is made from."""
@@ -175,6 +171,17 @@ class Assembly:
     def use(self, part: str) -> None:
         """Note that this build uses a kept component."""
         self.kept.use(self._component(part), self.target)
+
+    def judge_kept(self) -> None:
+        """The gate for a kept configuration of a kernel: fragments may require now what they only preferred then.
+
+        Raises:
+            InputError: as :func:`builder.steps.kernels.judged`, with the label in front.
+        """
+        build = kernel_build(self.recipe, self.lock)
+        if build and self.kept.has(self._component("kernel-config")):
+            with self.answering():
+                judged(build, self.path("kernel-config") / "kernel-config")
 
     def use_kept(self) -> None:
         """Note that this build uses everything of its plan that is kept."""

@@ -28,7 +28,8 @@ from builder.foundation.workbench import Workbench
 from builder.steps.components import HISTORY
 from builder.steps.profiles import load_recipe, profile_names
 from builder.verbs.boot import machines_folder, running_machines
-from builder.verbs.plan import make_plan
+from builder.verbs.lock import current_lock
+from builder.verbs.plan import image_components
 
 Scope = Literal["unused", "all"]
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -151,14 +152,20 @@ def _needs(workbench: Workbench) -> _Needs:
 
 
 def _planned(workbench: Workbench) -> frozenset[str] | None:
-    """Keys of all components that the project's plans name; None when a locked profile has no plan now."""
+    """Keys of all components that the project's plans name; None when a locked profile has no plan now.
+
+    Modules are needed with and without signatures, whether or not this command was told a key.
+    """
     keys: set[str] = set()
     for name in profile_names(workbench.project):
         try:
-            profile = load_recipe(workbench.project, name).profile
-            for architecture in () if profile.abstract else profile.architectures:
+            recipe = load_recipe(workbench.project, name)
+            certificate = recipe.kernel.certificate if recipe.kernel else None
+            for architecture in () if recipe.profile.abstract else recipe.profile.architectures:
                 if workbench.project.lock(name, architecture).is_file():
-                    keys.update(item.key for item in make_plan(workbench, name, architecture).components)
+                    lock = current_lock(workbench, recipe, architecture)
+                    for signed_for in {None, certificate.sha256 if certificate else None}:
+                        keys.update(item.key for item in image_components(recipe, lock, signed_for))
         except InputError as error:
             workbench.progress.note(f"keeping all components, {name} has no plan: {error.problems[0].what}")
             return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from builder.data.fragment import Setting, parse_config
 from builder.data.kernel import OwnKernel
@@ -40,7 +40,7 @@ class Symbol:
 
 
 def kernel_config(workbench: Workbench, name: str, architecture: str | None = None) -> tuple[Symbol, ...]:
-    """Every symbol of the final configuration of a profile's kernel, by name, and which fragment set it.
+    """Every symbol of the final configuration of a profile's kernel, by name, and what which fragment asked for.
 
     Raises:
         InputError: the profile is wrong, has a kernel that Debian built, or its fragments cannot be met.
@@ -84,7 +84,7 @@ def kernel_diff(workbench: Workbench, old: str, new: str) -> dict[str, tuple[str
 
 def _final(workbench: Workbench, given: str) -> Mapping[str, str]:
     name, _, architecture = given.partition(".")
-    if name in profile_names(workbench.project):
+    if name in profile_names(workbench.project) and architecture in ("", *get_args(Architecture)):
         return _configured(workbench, name, architecture or None)[1]
     try:
         final = parse_config(Path(given).read_text(encoding="utf-8"))

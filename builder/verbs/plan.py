@@ -8,6 +8,7 @@ from pathlib import Path
 from builder.data.history import Target, estimate
 from builder.data.lock import Lock, Use
 from builder.data.manifest import UKI, Manifest, read_manifest
+from builder.data.model import Sha256
 from builder.data.plan import Component, Plan
 from builder.data.recipe import Recipe
 from builder.data.rendered import tree_digest
@@ -18,7 +19,7 @@ from builder.foundation.workbench import Workbench
 from builder.steps.components import ComponentCache
 from builder.steps.kernels import ModuleSigner, read_module_signer
 from builder.steps.profiles import load_buildable
-from builder.steps.render import component_tree
+from builder.steps.render import FRAGMENTS, component_tree
 from builder.steps.secureboot import bears_signature, require_boot_key
 from builder.verbs.lock import current_lock
 from builder.verbs.staleness import why_stale
@@ -48,7 +49,8 @@ def plan_image(workbench: Workbench, recipe: Recipe, lock: Lock) -> Plan:
     target = Target(profile=recipe.name, architecture=lock.architecture)
     to_sign = boot_key(workbench, recipe) is not None
     components = []
-    for component in image_components(recipe, lock, module_signer(workbench, recipe)):
+    signer = module_signer(workbench, recipe)
+    for component in image_components(recipe, lock, signer.certificate_sha256 if signer else None):
         unsigned = False
         if component.name == "image":
             there = _built_image(workbench.project, lock) == component.key
@@ -98,16 +100,17 @@ def image_signed(project: Project, recipe: Recipe, lock: Lock) -> bool:
     return recipe.secure_boot is not None and bears_signature(folder / UKI, recipe.secure_boot.pem)
 
 
-def image_components(recipe: Recipe, lock: Lock, signer: ModuleSigner | None = None) -> tuple[Component, ...]:
+def image_components(recipe: Recipe, lock: Lock, signed_for: Sha256 | None = None) -> tuple[Component, ...]:
     """All components of an image with their inputs, in build order. Pure.
 
     Args:
-        signer: who signs the modules of the project's own kernel; None leaves them unsigned.
+        signed_for: SHA-256 of the certificate whose key signs the modules of the project's own kernel; None leaves
+            them unsigned.
     """
     mkosi = Component(name="mkosi", inputs={"package": lock.used_by("mkosi")[0].sha256})
     tools = _component("tools", recipe, lock, {"mkosi": mkosi.key, "packages": _files(lock, "tools")}, ("mkosi",))
     common = {"mkosi": mkosi.key, "tools": tools.key}
-    kernel = _kernel_components(recipe, lock, mkosi, signer)
+    kernel = _kernel_components(recipe, lock, mkosi, signed_for)
     base = _component("base", recipe, lock, {**common, "packages": _files(lock, "image")}, _BY)
     initrd = _component("initrd", recipe, lock, {**common, "packages": _files(lock, "initrd")}, _BY)
     parts = [*kernel[-1:], base, initrd]
@@ -130,7 +133,7 @@ def image_components(recipe: Recipe, lock: Lock, signer: ModuleSigner | None = N
 
 
 def _kernel_components(
-    recipe: Recipe, lock: Lock, mkosi: Component, signer: ModuleSigner | None
+    recipe: Recipe, lock: Lock, mkosi: Component, signed_for: Sha256 | None
 ) -> tuple[Component, ...]:
     """From the toolchain to the packages of the project's own kernel and drivers; nothing when Debian built the kernel.
 
@@ -141,11 +144,11 @@ def _kernel_components(
         return ()
     compilers = {"compilers": _files(lock, "toolchain")}
     toolchain = _component("toolchain", recipe, lock, {"mkosi": mkosi.key, **compilers}, _BY)
-    config = _component("kernel-config", recipe, lock, compilers, ("mkosi", "toolchain"))
+    config = _kernel_config(recipe, lock, compilers)
     kernel = _component("kernel", recipe, lock, {**compilers, config.name: config.key}, (*config.needs, config.name))
     made, needs = {**compilers, "kernel": kernel.key}, ("mkosi", "toolchain", "kernel")
     drivers = (_component("drivers", recipe, lock, made, needs),) if recipe.drivers else ()
-    signed = {"signature": signer.certificate_sha256 if signer else "none"}
+    signed = {"signature": signed_for or "none"}
     modules = _component(
         "modules",
         recipe,
@@ -154,6 +157,19 @@ def _kernel_components(
         (*needs, *(item.name for item in drivers)),
     )
     return (toolchain, config, kernel, *drivers, modules)
+
+
+def _kernel_config(recipe: Recipe, lock: Lock, compilers: Mapping[str, str]) -> Component:
+    """Setting by setting, so that the plan can tell which one moved."""
+    tree = component_tree("kernel-config", recipe, lock)
+    asked = recipe.kernel.settings(lock.architecture) if recipe.kernel else ()
+    inputs = {
+        **compilers,
+        **{f"CONFIG_{item.symbol}": item.value for item in asked},
+        "configuration": tree_digest({path: file for path, file in tree.items() if path != FRAGMENTS}),
+        "assembly": ASSEMBLY,
+    }
+    return Component(name="kernel-config", inputs=inputs, needs=("mkosi", "toolchain"))
 
 
 def _bpf_components(

@@ -81,11 +81,13 @@ def make(works: Sequence[Assembly], goal: str = "image") -> None:
         works: builds with one and the same ``stopped``, runner and circumstances.
 
     Raises:
-        InputError: an archive, the wheels or a model have no source, or modules cannot be signed.
+        InputError: an archive, the wheels or a model have no source, modules cannot be signed, or a kept
+            configuration of a kernel is not what is required now.
         LichenError: a file cannot be had, there is no room, or mkosi failed.
     """
     jobs = shared_out(works, goal)
     for work in works:
+        work.judge_kept()
         work.fetch([job.part for job in jobs.values() if job.work is work])
         work.use_kept()
     if not jobs:

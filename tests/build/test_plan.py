@@ -166,6 +166,7 @@ def test_plan_of_an_empty_cache(sample: Sample) -> None:
         "stale": ["never built here"],
         "estimate": None,
         "needs": [],
+        "to_build": True,
     }
     assert document["expected"] == {"together": 0.0, "alone": 0.0, "unknown": [*keys(sample)]}
     # Planning changes nothing on disk.

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from builder.data.history import Target
-from builder.data.lock import Deb, Lock, SuiteIndex
-from builder.data.plan import Component, Plan
+from builder.data.lock import Deb, Lock, SuiteIndex, read_lock
+from builder.data.plan import Component
+from builder.data.profile import Architecture
+from builder.data.recipe import Recipe
 from builder.foundation.digest import digest_bytes
 from builder.foundation.errors import EXIT_BAD_INPUT, EXIT_FAILED, InputError, LichenError, Problem
 from builder.foundation.inuse import exclusive, shared
@@ -27,8 +29,12 @@ NEEDED, SPARE = "a" * 64, "b" * 64
 COMPONENT = Component(name="tools", inputs={"lock": "1"})
 
 
-def stand_in_plan(workbench: Workbench, name: str, architecture: str | None = None) -> Plan:
-    return Plan(profile=name, architecture=architecture or "", lock=NEEDED, components=(COMPONENT,))
+def as_written(workbench: Workbench, recipe: Recipe, architecture: Architecture) -> Lock:
+    return read_lock(workbench.project.lock(recipe.name, architecture))
+
+
+def stand_in(recipe: Recipe, lock: Lock, signed_for: str | None = None) -> tuple[Component, ...]:
+    return (COMPONENT,)
 
 
 def put(path: Path, text: str = "x") -> Path:
@@ -78,7 +84,8 @@ def cache(sample: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ca
         wheels=(),
     )
     put(sample.project.lock("small", "amd64"), lock.text())
-    monkeypatch.setattr("builder.verbs.clean.make_plan", stand_in_plan)
+    monkeypatch.setattr("builder.verbs.clean.current_lock", as_written)
+    monkeypatch.setattr("builder.verbs.clean.image_components", stand_in)
     return made
 
 
@@ -137,10 +144,10 @@ def test_all_removes_everything_but_images(cache: Cache, sample: Sample, lichen:
 def test_profile_without_a_plan_keeps_all_components(
     cache: Cache, lichen: Lichen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def no_plan(workbench: Workbench, name: str, architecture: str | None = None) -> Plan:
+    def no_plan(recipe: Recipe, lock: Lock, signed_for: str | None = None) -> tuple[Component, ...]:
         raise InputError(Problem("the lock is stale"))
 
-    monkeypatch.setattr("builder.verbs.clean.make_plan", no_plan)
+    monkeypatch.setattr("builder.verbs.clean.image_components", no_plan)
     said = lichen("clean", "--unused")
     assert "keeping all components, small has no plan: the lock is stale" in said.err
     assert (cache.components / "tools" / SPARE).exists()
@@ -207,7 +214,8 @@ def test_what_cannot_be_removed_is_told(cache: Cache, lichen: Lichen, monkeypatc
 
 
 def test_empty_or_absent_cache(sample: Sample, lichen: Lichen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("builder.verbs.clean.make_plan", stand_in_plan)
+    monkeypatch.setattr("builder.verbs.clean.current_lock", as_written)
+    monkeypatch.setattr("builder.verbs.clean.image_components", stand_in)
     nowhere = str(tmp_path / "nowhere")
     assert lichen("clean", "--cache", nowhere, "--json").json["holds"] == []
     assert not Path(nowhere).exists()

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from builder.data.history import Target
 from builder.data.lock import Lock
 from builder.foundation.errors import InputError
 from builder.foundation.schedule import Limits
+from builder.steps.components import ComponentCache
 from builder.steps.profiles import load_buildable
 from builder.steps.render import kernel_build, rendered_tree
 from builder.verbs.assembly import Assembly
+from builder.verbs.clean import examine_cache
 from builder.verbs.plan import image_components, plan_image
-from builder.verbs.together import shared_out
+from builder.verbs.together import make, shared_out
 from tests.build.test_plan import LOCK, deb
 from tests.profiles.sample import Sample
 
@@ -67,6 +71,16 @@ def test_names_and_versions_follow_from_the_source(sample: Sample) -> None:
     assert build.config == "CONFIG_A=y\nCONFIG_B=m\n"
 
 
+def test_version_tells_kernels_of_other_compilers_and_certificates_apart(sample: Sample, certificate: Path) -> None:
+    recipe = load_buildable(sample.project, "small")
+    versions = [kernel_build(recipe, lock) for lock in (OWN, replaced("gcc"), replaced("qemu"))]
+    sample.swap("profiles/base.yaml", "  certificate: modules.pem\n", "")
+    versions.append(kernel_build(load_buildable(sample.project, "small"), OWN))
+    first, gcc, qemu, untrusted = (build.version for build in versions if build)
+    assert first == qemu
+    assert len({first, gcc, untrusted}) == 3
+
+
 def test_components_are_there_in_build_order(sample: Sample) -> None:
     names = ["mkosi", "tools", "toolchain", "kernel-config", "kernel", "modules", "base", "initrd", "python", "image"]
     assert [*keys(sample)] == names
@@ -112,6 +126,68 @@ def test_certificate_and_key(sample: Sample, certificate: Path) -> None:
     unsigned = keys(sample)
     sample.swap("profiles/base.yaml", "  certificate: modules.pem\n", "")
     assert moved(unsigned, keys(sample)) == {*KERNEL, "image"}
+
+
+def kept_config(sample: Sample) -> Assembly:
+    """A build whose kernel's configuration is kept: without A, with B."""
+    recipe, bench = load_buildable(sample.project, "small"), sample.workbench()
+    plan = plan_image(bench, recipe, OWN)
+    work = Assembly(bench, recipe, OWN, plan, sample.root, sample.root / "log")
+
+    def leave(folder: Path) -> None:
+        (made := folder / "kernel-config").mkdir()
+        (made / "config").write_text("CONFIG_B=y\n")
+        answer = {"symbol": "A", "value": "n", "wanted": "y", "type": "bool", "state": "free"}
+        (made / "answers.jsonl").write_text(f"{json.dumps(answer)}\n")
+
+    work.kept.provide(plan.component("kernel-config"), work.target, leave)
+    return work
+
+
+def test_kept_configuration_is_judged_by_what_is_required_now(sample: Sample) -> None:
+    """Whether a setting is required moves no component: a kept one may be of a time when it was only preferred."""
+    sample.write("kernel-configs/one.config", f"{HEADER}CONFIG_A=y  # preferred\nCONFIG_B=m  # or y\n")
+    kept_config(sample).judge_kept()
+    sample.write("kernel-configs/one.config", f"{HEADER}CONFIG_A=y\nCONFIG_B=m  # or y\n")
+    recipe, bench = load_buildable(sample.project, "small"), sample.workbench()
+    work = Assembly(bench, recipe, OWN, plan_image(bench, recipe, OWN), sample.root, sample.root / "log")
+    assert work.plan.component("kernel-config").cached
+    with pytest.raises(InputError) as caught:
+        make([work], "modules")
+    assert [problem.what for problem in caught.value.problems] == ["CONFIG_A is not what the fragments ask for"]
+
+
+def test_plan_names_the_setting_that_moved(sample: Sample) -> None:
+    work = kept_config(sample)
+    sample.swap("kernel-configs/one.config", "CONFIG_A=y", "CONFIG_A=n")
+    plan = plan_image(work.workbench, load_buildable(sample.project, "small"), OWN)
+    assert plan.component("kernel-config").stale == ("CONFIG_A: y -> n",)
+
+
+def test_plan_builds_no_compilers_for_a_kernel_that_is_kept(sample: Sample) -> None:
+    work = kept_config(sample)
+    for part in ("kernel", "modules"):
+        work.kept.provide(work.plan.component(part), work.target, lambda folder: None)
+    plan = plan_image(work.workbench, work.recipe, OWN)
+    assert not plan.component("toolchain").cached
+    assert [item.name for item in plan.to_build] == ["mkosi", "tools", "base", "initrd", "python", "image"]
+
+
+def test_cleaning_keeps_signed_and_unsigned_modules_whoever_asks(
+    sample: Sample, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe, bench = load_buildable(sample.project, "small"), sample.workbench()
+    assert recipe.kernel
+    assert recipe.kernel.certificate
+    sample.write("profiles/locks/small.amd64.json", OWN.text())
+    monkeypatch.setattr("builder.verbs.clean.current_lock", lambda *_: OWN)
+    target = Target(profile="small", architecture="amd64")
+    needed = {}
+    for signed_for in (None, recipe.kernel.certificate.sha256, "f" * 64):
+        modules = next(item for item in image_components(recipe, OWN, signed_for) if item.name == "modules")
+        ComponentCache(bench.cache.components).provide(modules, target, lambda folder: None)
+        needed[modules.key] = signed_for != "f" * 64
+    assert {item.path.name: item.needed for item in examine_cache(bench) if item.kind == "component modules"} == needed
 
 
 def test_what_is_kept_needs_no_compiler(sample: Sample) -> None:
@@ -174,6 +250,20 @@ def test_overlays_bring_fragments_and_pairs_that_disagree_are_told(sample: Sampl
     sample.write("kernel-configs/two.config", f"{HEADER}CONFIG_A=n\n")
     sample.add("overlays/core/overlay.yaml", "kernel_fragments: [two]\n")
     assert told(sample) == [("two fragments disagree on CONFIG_A", sample.at("kernel-configs/two.config", "_A=n"))]
+
+
+def test_overlays_ask_nothing_of_debians_kernel(sample: Sample) -> None:
+    sample.add("overlays/core/overlay.yaml", "kernel_fragments: [two]\n")
+    sample.swap("profiles/base.yaml", "  source: linux-source-6.12\n  fragments: [one]\n", "")
+    assert load_buildable(sample.project, "small").kernel is None
+
+
+def test_immutable_layout_asks_for_what_mounts_it(sample: Sample) -> None:
+    sample.write("kernel-configs/verity.config", f"{HEADER}CONFIG_DM_VERITY=y\n")
+    sample.swap("profiles/base.yaml", "image:\n", "image:\n  layout: immutable\n")
+    kernel = load_buildable(sample.project, "small").kernel
+    assert kernel
+    assert [fragment.name for fragment in kernel.fragments] == ["one", "verity"]
 
 
 def test_kernel_of_debian_takes_no_fragment(sample: Sample) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,24 @@ def test_preference_gives_way() -> None:
     for order in (("CONFIG_A=y # preferred", "CONFIG_A=n"), ("CONFIG_A=n", "CONFIG_A=y # preferred")):
         (found,) = merge_fragments([fragment("one", order[0]), fragment("two", order[1])], "amd64")
         assert (found.value, found.required) == ("n", True)
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(("y # preferred", "n # preferred", "y"))))
+def test_order_of_fragments_decides_nothing(order: tuple[str, ...]) -> None:
+    (found,) = merge_fragments([fragment(str(at), f"CONFIG_A={value}") for at, value in enumerate(order)], "amd64")
+    assert (found.value, found.required) == ("y", True)
+
+
+def test_preference_makes_no_requirement_stricter() -> None:
+    lines = ("CONFIG_A=m # or y", "CONFIG_A=y # preferred")
+    for order in (lines, lines[::-1]):
+        (found,) = merge_fragments([fragment("one", order[0]), fragment("two", order[1])], "amd64")
+        assert (found.value, found.built_in_will_do) == ("m", True)
+
+
+def test_preferences_that_disagree_are_told_where_nobody_requires_anything() -> None:
+    with pytest.raises(InputError):
+        merge_fragments([fragment("one", "CONFIG_A=y # preferred"), fragment("two", "CONFIG_A=n # preferred")], "amd64")
 
 
 def test_contradiction_names_both_places() -> None:

@@ -109,6 +109,26 @@ config FAST
 	bool "Fast"
 endchoice
 
+config DETAILS
+	bool
+
+choice
+	prompt "Details"
+	default NO_DETAILS
+config NO_DETAILS
+	bool "None"
+config SHORT_DETAILS
+	bool "Short"
+	select DETAILS
+config LONG_DETAILS
+	bool "Long"
+	select DETAILS
+endchoice
+
+config TYPES
+	bool "Types"
+	depends on DETAILS
+
 config BORROWED
 	bool "Depends on what is defined nowhere"
 	depends on OTHER_ARCHITECTURE
@@ -184,6 +204,7 @@ REMEDIES = [
     ("CONFIG_SIGNATURES=y CONFIG_HASH=m", "write `# or y` behind it"),
     ("CONFIG_SIGNATURES=y CONFIG_HASH=n", "switch that off, remove the line"),
     ("CONFIG_LIBRARY=m", "ask for what switches it on instead"),
+    ("CONFIG_TYPES=y", "add CONFIG_SHORT_DETAILS=y"),
     ("CONFIG_FEATURE=y", "remove the line"),
     ("CONFIG_COMPILER_CAN=y", "remove the line"),
     ("CONFIG_SIZE=99", "write a number in this range"),

@@ -33,6 +33,7 @@ COMBINATIONS: dict[str, tuple[Architecture, str]] = {
     "gpu-low-latency": ("amd64", f"{CLASSROOM} gpu-host verity low-latency"),
     "gpu-realtime": ("amd64", f"{CLASSROOM} gpu-host verity realtime"),
     "camera": ("amd64", "base virt-guest realtime camera"),
+    "readme": ("amd64", "base virt-guest server sched-ext"),
 }
 CHECKER = "kernel-hardening-checker"
 CHECK = "from kernel_hardening_checker import main; main()"
