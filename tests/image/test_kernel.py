@@ -85,3 +85,9 @@ def test_modules_are_signed_exactly_when_the_kernel_asks_for_it(host: Host, mani
     assert [bool(signer) for signer in signers] == [forced] * len(modules)
     enforced = host.file("/sys/module/module/parameters/sig_enforce").content_string
     assert enforced == ("Y\n" if forced else "N\n")
+
+
+def test_uki_has_only_the_modules_that_an_initrd_needs(manifest: dict[str, Any]) -> None:
+    """A UKI with all modules of a kernel takes more than 150 MB; Debian's kernels are larger by themselves."""
+    if settings(manifest):
+        assert manifest["artefacts"]["image.efi"]["size"] <= 40_000_000
