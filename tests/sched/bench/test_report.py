@@ -119,7 +119,7 @@ def test_interval_of_two_pairs_does_not_squeeze_the_chart() -> None:
     places = [float(dot.get("cx", "")) for dot in root.iter("{http://www.w3.org/2000/svg}circle")]
     assert places[0] - places[1] > 100
     ends = [float(line.get(end, "")) for line in root.iter("{http://www.w3.org/2000/svg}line") for end in ("x1", "x2")]
-    assert charts.LEFT <= min(ends)
+    assert min(ends) >= charts.LEFT
     assert max(ends) <= charts.WIDTH - charts.RIGHT
 
 

@@ -1,6 +1,8 @@
 """The report: tables in Markdown, charts in SVG, from the raw results and what ci/sched says of the image.
 
     python3 -m sched_bench.report FOLDER      writes both anew, from raw.jsonl and told.json, without measuring
+
+``ci/sched`` writes both files; it does the same itself after it has measured.
 """
 
 from __future__ import annotations
