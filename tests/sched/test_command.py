@@ -289,6 +289,16 @@ def test_wish_is_left_and_the_agent_started(run: Run, asleep: Path) -> None:
     assert not (asleep / "started").exists()
 
 
+def test_wish_is_not_left_for_settings_that_no_agent_starts_by(run: Run, asleep: Path) -> None:
+    settings = asleep / "sched.toml"
+    settings.write_text(settings.read_text().replace("port = ", "prot = "))
+    code, _, err = run("on")
+    assert code == 1
+    assert "prot: there is no such setting" in err
+    assert not (asleep / "lichen-sched/state.json").exists()
+    assert not (asleep / "started").exists()
+
+
 def test_agent_that_does_not_start_is_told(run: Run, asleep: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "START", ("sh", "-c", "echo no such unit >&2; exit 5"))
     assert run("observe") == (NOT_RUNNING, "", "lichen-sched: the agent does not start: no such unit\n")

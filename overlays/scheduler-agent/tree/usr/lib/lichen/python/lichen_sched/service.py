@@ -16,9 +16,8 @@ from lichen_agent.privileges import Capability, keep_only
 from lichen_agent.settings import SettingsError
 
 from .agent import Agent, Signals
-from .guards import Delays, Limits, Returns
 from .kernel import Kernel, Scheduler, SchedulerError
-from .memory import Memory
+from .memory import recalled
 from .metrics import Metrics
 from .quotas import limited
 from .settings import CONFIGURATION, CONTROL, OBJECT, STATE, Settings, load_settings
@@ -41,9 +40,7 @@ def make_agent(settings: Settings, kernel: Kernel, state: Path) -> Agent:
     Raises:
         OSError: the folder cannot be used.
     """
-    limits = Limits(settings.latency_factor, settings.latency_floor_ms / 1000, settings.longest_wait_ms / 1000)
-    delays, returns = Delays(limits), Returns(settings.retry_seconds, settings.most_returns)
-    memory = Memory(state, delays, returns, time.time())
+    memory, delays, returns = recalled(settings, state, time.time())
     root = mounted()
     warden = Warden(
         kernel,
