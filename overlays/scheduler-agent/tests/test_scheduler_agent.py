@@ -77,7 +77,7 @@ def test_systemd_thinks_well_of_it(host):
 
 
 def test_watcher_does_not_wait_for_what_it_watches(host):
-    """The loop is of a real-time class, which is above sched_ext; whatever it starts is not."""
+    """The loop is of a real-time class, which is above sched_ext; whatever it starts is not, and may hold the GIL."""
     status(host)
     lines = host.check_output(f"ps -L -o lwp=,cls= -p {shown(host, 'MainPID')}").splitlines()
     classes = {int(lwp): name for lwp, name in (line.split() for line in lines)}

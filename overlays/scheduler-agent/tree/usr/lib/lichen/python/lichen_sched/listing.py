@@ -104,7 +104,7 @@ def audit_text(told: Mapping[str, Any], user_name: Callable[[int], str]) -> str:
     lines += _rows("cgroup", [(row["cgroup"], row) for row in told["cgroups"]])
     lines += _rows("user", [(user_name(row["uid"]), row) for row in told["users"]])
     if not told["siblings"]:
-        lines.append("No two cgroups with the same parent had to wait: weights did not matter.")
+        lines.append("No two cgroups with the same parent wanted more all the time: weights did not matter.")
     for group in told["siblings"]:
         lines.append(f"below {group['parent']}: Jain's index over weights {group['jain']:.3f}")
         lines += [f"  {seconds:.4f} s per weight: {path}" for path, seconds in group["ran_per_weight"].items()]
