@@ -334,6 +334,20 @@ def test_quota_of_the_last_moment_is_seen_before_ours_comes(scene: Scene) -> Non
     assert scene.kernel.modes.count(Mode.ACTIVE) == 1
 
 
+def test_quotas_are_not_looked_for_where_nobody_wants_ours(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, "observe")
+    scene.quotas = QUOTA
+    scene.warden.turn()
+    scene.looks(3)
+    assert scene.warden.state()["cpu_quotas"] == []
+    scene.warden.ask_for("active")
+    assert scene.warden.state()["cpu_quotas"] == [*QUOTA]
+    assert scene.kernel.mode == Mode.OBSERVE
+    scene.warden.ask_for("observe")
+    scene.looks(1)
+    assert scene.warden.state()["cpu_quotas"] == []
+
+
 def test_quotas_that_may_be_ignored(scene: Scene) -> None:
     scene.quotas, scene.ignore_quotas = QUOTA, True
     scene.begin()

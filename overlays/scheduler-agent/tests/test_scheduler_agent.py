@@ -52,11 +52,16 @@ def able(host):
 @pytest.fixture
 def active(host, able):
     """Our scheduler in force, by a person's wish; EEVDF, observed, afterwards."""
-    # Students' servers that other tests have left have CPU quotas; beside them ours does not come into force.
-    for cgroup in status(host)["cpu_quotas"]:
-        host.check_output("systemctl stop %s", cgroup.rsplit("/", 1)[1])
     host.check_output("lichen-sched on")
-    wait_for(lambda: status(host)["mode"] == "active")
+
+    def comes():
+        now = status(host)
+        # Students' servers that other tests have left have CPU quotas; beside them ours does not come into force.
+        for cgroup in now["cpu_quotas"]:
+            host.run("systemctl stop %s", cgroup.rsplit("/", 1)[1])
+        return now["mode"] == "active"
+
+    wait_for(comes)
     yield
     host.check_output("lichen-sched observe")
 

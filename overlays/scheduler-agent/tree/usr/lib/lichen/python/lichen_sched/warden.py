@@ -26,7 +26,7 @@ class Warden:
     Attributes:
         configured: the mode that the settings ask for.
         quotas_of: which cgroups have a limit of processor time, which our scheduler does not keep; ``quotas``: at the
-            last look. With ``ignore_quotas`` it may be in force all the same.
+            last look, if it was wanted. With ``ignore_quotas`` it may be in force all the same.
         changed: called after each change of the mode.
         why: of the mode in force.
         notes: what happened, for the journal; with whether it was asked for.
@@ -52,7 +52,7 @@ class Warden:
 
     def __post_init__(self) -> None:
         self.happened = 0
-        self.quotas = self.quotas_of()
+        self.quotas: Sequence[str] = ()
         self._trial: tuple[Mode, int] | None = None
         self._mode = self.kernel.mode
         self._seen = self.kernel.delays()
@@ -195,7 +195,10 @@ class Warden:
         self._look_at = self.clock() + LOOK
         delays = self.kernel.delays()
         self.counts = [new - old for new, old in zip(delays, self._seen, strict=True)]
-        self._seen, self.pressure, self.quotas = delays, self.pressure_of(), self.quotas_of()
+        self._seen, self.pressure = delays, self.pressure_of()
+        # A walk over all cgroups, which is for nothing where nobody wants our scheduler.
+        asked = self._trial[0] if self._trial else self.memory.wish or self.configured
+        self.quotas = self.quotas_of() if asked == Mode.ACTIVE else ()
         if self._mode == Mode.OBSERVE:
             self.delays.measure(self.counts, self.pressure)
         elif self._mode == Mode.ACTIVE:
