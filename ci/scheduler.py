@@ -40,7 +40,7 @@ from guest_bench import FOLDER, laying_down, putting
 from sched_bench import journal
 from sched_bench.configurations import CONFIGURATIONS
 from sched_bench.order import Plan, left
-from sched_bench.report import EMULATED, write
+from sched_bench.report import EMULATED, RAW, TOLD, write
 from sched_bench.workloads import WORKLOADS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -190,7 +190,7 @@ def main() -> None:
     folder = arguments.image.absolute() if arguments.image else build(bench, PROFILE).folder
     manifest = read_manifest(folder / "manifest.json")
     arguments.output.mkdir(parents=True, exist_ok=True)
-    raw = arguments.output / "raw.jsonl"
+    raw = arguments.output / RAW
     asked = "tcg" if arguments.icount else None
     kind = acceleration(bench, provide_toolbox(bench, PROFILE), manifest.architecture, asked).kind
     plan = plan_of(arguments, kind, raw)
@@ -203,6 +203,7 @@ def main() -> None:
         told |= {"kernel": machine["kernel"], "number of processors": machine["processors"]}
     if kind == "tcg":
         told["note"] = "Virtual time: the guest's clock counts instructions." if plan.virtual else EMULATED
+    (arguments.output / TOLD).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
     for path in write(arguments.output, records, told):
         print(f"written: {path}")
 

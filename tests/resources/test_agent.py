@@ -14,6 +14,7 @@ import pytest
 from lichen_agent.control import Control, ControlError, ask
 from lichen_resources import restore as restoring
 from lichen_resources.audit import read_log
+from lichen_resources.command import SETTLE
 from lichen_resources.record import Record
 from lichen_resources.settings import load_settings
 
@@ -151,7 +152,7 @@ def test_off_gives_all_back_at_once_and_stays(bench: Bench) -> None:
     assert bench.weight("batch.slice") == "20"
     assert bench.systemd.units["classroom.slice"]["IOWeight"] == "[not set]"
     assert bench.drop_ins() == []
-    assert bench.systemd.commands[-1] == ("daemon-reload",)
+    assert [command for command in bench.systemd.commands if command[0] != "show"][-1] == ("daemon-reload",)
     assert bench.changes()[-1]["actor"] == "switch"
     bench.start()
     bench.look(20)
@@ -159,6 +160,40 @@ def test_off_gives_all_back_at_once_and_stays(bench: Bench) -> None:
     assert bench.agent.answer({"command": "on"}) == {"mode": "adjusting"}
     bench.look(3)
     assert int(bench.weight()) > 50
+
+
+def test_off_does_not_wait_for_systemds_answer(bench: Bench) -> None:
+    """What there is is asked afterwards, for that may take a minute."""
+    bench.press()
+    bench.look(5)
+    bench.now += 60
+    done = len(bench.systemd.commands)
+    bench.systemd.refuses = "show"
+    assert bench.agent.answer({"command": "off"}) == {"mode": "off"}
+    assert bench.weight() == "50"
+    verbs = [command[0] for command in bench.systemd.commands[done:]]
+    assert "show" in verbs
+    assert verbs.index("set-property") < verbs.index("show")
+    assert bench.changes()[-1]["actor"] == "switch"
+
+
+@pytest.mark.parametrize(("file", "helped"), [("memory.events", True), ("memory.events.local", False)])
+def test_limit_of_a_student_is_not_the_classes(bench: Bench, file: str, helped: bool) -> None:
+    """memory.events counts what runs into limits within the unit; memory.events.local its own limit alone."""
+    bench.tree.press("classroom.slice", "memory", 50.0, 50.0)
+    for number in range(10):
+        (bench.tree.root / "classroom.slice" / file).write_text(f"low 0\nhigh 0\nmax {number * 100}\noom 0\n")
+        bench.look()
+    assert (bench.tree.read("batch.slice", "memory.high") != "max") is helped
+
+
+def test_weights_of_one_resource_have_arrived_when_a_comparison_counts(bench: Bench) -> None:
+    def weights() -> list[str]:
+        return [bench.systemd.units[name]["CPUWeight"] for name in ("classroom.slice", "batch.slice")]
+
+    bench.press()
+    bench.look(SETTLE // bench.settings.interval)
+    assert weights() == ["400", "5"]
 
 
 def test_end_gives_all_back(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -300,6 +300,23 @@ def test_comparison_needs_an_agent_that_adjusts(run: Run, monkeypatch: pytest.Mo
     assert "none of the declared units is active" in run("compare")[2]
 
 
+def test_order_of_a_comparison_is_thrown_and_can_be_repeated(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    plans: list[Plan] = []
+
+    def compared(plan: Plan, _output: Path | None, _tell: Callable[[str], None]) -> tuple[Mapping[str, Any], Path]:
+        plans.append(plan)
+        return {"ratios": [], "rounds": plan.rounds, "seconds": plan.seconds}, Path("raw.json")
+
+    monkeypatch.setattr(command, "compare", compared)
+    said = [run("compare")[2] for _ in range(3)]
+    seeds = [plan.seed for plan in plans]
+    assert len(set(seeds)) == 3
+    assert all(f"--seed {seed} repeats" in text for seed, text in zip(seeds, said, strict=True))
+    run("compare", "--seed", str(seeds[0]))
+    assert plans[3] == plans[0]
+    assert plans[0].settle == command.SETTLE == 120
+
+
 @pytest.mark.parametrize("words", [["--rounds", "1"], ["--seconds", "x"], ["--settle", "-1"], ["--rounds", "9999"]])
 def test_malformed_options_are_told(run: Run, words: list[str]) -> None:
     code, _, error = run("compare", *words)

@@ -30,7 +30,7 @@ class Tree:
             "memory.max": "max\n",
             "memory.current": f"{100 << 20}\n",
             "memory.stat": f"anon {40 << 20}\nfile {60 << 20}\nactive_file {10 << 20}\n",
-            "memory.events": "low 0\nhigh 0\nmax 0\noom 0\n",
+            **dict.fromkeys(("memory.events", "memory.events.local"), "low 0\nhigh 0\nmax 0\noom 0\n"),
             "cpu.stat": "usage_usec 0\n",
             "io.stat": "8:0 rbytes=0 wbytes=0 rios=0\n",
             **{f"{resource}.pressure": IDLE for resource in ("cpu", "io", "memory")},

@@ -22,9 +22,9 @@ def share(
     return Share(cgroup, uid, ran, waited, 0.5, bursts, abs(bias) * bursts, bias * bursts)
 
 
-def report(shares: list[Share], samples: np.ndarray | None = None) -> Any:
+def report(shares: list[Share], samples: np.ndarray | None = None, seconds: float = 10.0) -> Any:
     found = made_samples(0) if samples is None else samples
-    return audit(shares, found, lambda number: PATHS.get(number, ""), lambda path: WEIGHTS.get(path, 100))
+    return audit(shares, found, lambda number: PATHS.get(number, ""), lambda path: WEIGHTS.get(path, 100), seconds)
 
 
 def predicted(cgroup: int, count: int, bias: float, seed: int = 0) -> np.ndarray:
@@ -62,6 +62,14 @@ def test_shares_against_weight_are_unfair() -> None:
 
 def test_who_never_waits_is_not_compared() -> None:
     assert report([share(1, 10, waited=0.1), share(2, 1)])["siblings"] == []
+
+
+def test_light_service_beside_a_heavy_one_is_no_unfairness() -> None:
+    """It had to wait whenever it wanted something, and wanted little."""
+    light, heavy = share(1, 1, waited=0.5), share(3, 250, waited=200)
+    assert report([light, heavy], seconds=300)["siblings"] == []
+    (group,) = report([light, share(2, 60, waited=240), heavy], seconds=300)["siblings"]
+    assert group["ran_per_weight"] == {"/a.slice": pytest.approx(0.61), "/b.slice": pytest.approx(1.25)}
 
 
 def test_users_are_summed_over_cgroups() -> None:

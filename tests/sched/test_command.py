@@ -43,6 +43,8 @@ STATUS: dict[str, Any] = {
     "configured": "observe",
     "wish": "active",
     "support": "",
+    "cpu_quotas": [],
+    "ignore_cpu_quotas": False,
     "returns": {"count": 1, "until": 0, "given_up": False, "reasons": [[900.0, "a task\x1b[31m waited"]]},
     "delays": {
         "counted": 10,
@@ -242,6 +244,19 @@ def test_audit(run: Run, agent: Answerer) -> None:
     assert json.loads(run("audit", "--json")[1])["mode"] == "active"
 
 
+@pytest.mark.parametrize(
+    ("mode", "ignored", "said"),
+    [
+        ("observe", False, "CPU quotas: of 2 cgroups; ours may not be in force"),
+        ("observe", True, "CPU quotas: of 2 cgroups; ours would not keep them, ignore_cpu_quotas allows it"),
+        ("active", True, "CPU QUOTAS THAT ARE NOT KEPT: of 2 cgroups"),
+    ],
+)
+def test_status_tells_of_cpu_quotas(run: Run, agent: Answerer, mode: str, ignored: bool, said: str) -> None:
+    agent.answers["status"] = STATUS | {"mode": mode, "cpu_quotas": ["/a", "/b"], "ignore_cpu_quotas": ignored}
+    assert said in run("status")[1]
+
+
 # Without an agent
 
 
@@ -271,6 +286,16 @@ def test_wish_is_left_and_the_agent_started(run: Run, asleep: Path) -> None:
     assert run("status")[0] == NOT_RUNNING
     (asleep / "started").unlink()
     assert run("configured")[0] == 0
+    assert not (asleep / "started").exists()
+
+
+def test_wish_is_not_left_for_settings_that_no_agent_starts_by(run: Run, asleep: Path) -> None:
+    settings = asleep / "sched.toml"
+    settings.write_text(settings.read_text().replace("port = ", "prot = "))
+    code, _, err = run("on")
+    assert code == 1
+    assert "prot: there is no such setting" in err
+    assert not (asleep / "lichen-sched/state.json").exists()
     assert not (asleep / "started").exists()
 
 

@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 from lichen_sched.ensemble import NODE, Ensemble, EnsembleError, ensemble_of, exported
-from lichen_sched.layout import DEPTH, FEATURES, LEAST, MOST, NODES, TREES, evaluate
+from lichen_sched.layout import DEPTH, FEATURES, LEAST, MOST, NODES, TREES
 from lichen_sched.layout import NODE as PACKED
 from lichen_sched.samples import logarithms
 
 from tests.sched.making import made_samples
+from tests.sched.reference import evaluate
 
 ensemble_module = pytest.importorskip("sklearn.ensemble")
 

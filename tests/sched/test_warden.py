@@ -11,6 +11,7 @@ from lichen_sched.guards import Delays, Limits, Returns
 from lichen_sched.kernel import Mode
 from lichen_sched.layout import bucket
 from lichen_sched.memory import Memory
+from lichen_sched.quotas import limited
 from lichen_sched.warden import Warden, cpu_pressure
 
 from tests.sched.making import Clocks, MadeUpKernel
@@ -21,6 +22,8 @@ class Scene:
 
     def __init__(self, folder: Path, configured: str = "active", kernel: MadeUpKernel | None = None) -> None:
         self.folder, self.kernel, self.clocks = folder, kernel or MadeUpKernel(), Clocks()
+        self.quotas: tuple[str, ...] = ()
+        self.ignore_quotas = False
         self.pressure = 0.0
         self.configured = configured
         self.begin()
@@ -38,6 +41,8 @@ class Scene:
             self.clocks.boot,
             self.clocks.wall,
             lambda: self.pressure,
+            lambda: self.quotas,
+            self.ignore_quotas,
         )
 
     def looks(self, count: int, milliseconds: float = 1.0) -> None:
@@ -286,6 +291,77 @@ def test_sound_memory_is_none(tmp_path: Path) -> None:
     scene = Scene(tmp_path, "observe")
     scene.warden.turn()
     assert scene.kernel.mode == Mode.ACTIVE
+
+
+QUOTA = ("/classroom.slice/jupyter-ann.service",)
+
+
+@pytest.mark.parametrize("tried", [False, True])
+def test_quota_keeps_eevdf_until_it_is_gone(scene: Scene, tried: bool) -> None:
+    """Ours would not keep it, and nobody would see that it is void; that is no return of EEVDF."""
+    scene.quotas = QUOTA
+    if tried:
+        scene.warden.try_out(Mode.ACTIVE, 60)
+    scene.warden.turn()
+    scene.looks(5)
+    assert scene.kernel.modes == [Mode.OBSERVE]
+    for said in ("CPU quotas are set", QUOTA[0], "systemctl set-property UNIT CPUQuota=", "ignore_cpu_quotas = true"):
+        assert said in scene.warden.why
+    assert scene.warden.state()["cpu_quotas"] == [*QUOTA]
+    scene.quotas = ()
+    scene.looks(1)
+    assert scene.kernel.mode == Mode.ACTIVE
+    assert scene.warden.returns.count == 0
+
+
+def test_quota_that_is_set_meanwhile_brings_eevdf_back(scene: Scene) -> None:
+    scene.activate()
+    scene.quotas = tuple(f"/classroom.slice/jupyter-{number}.service" for number in range(30))
+    scene.looks(1)
+    assert scene.kernel.mode == Mode.OBSERVE
+    assert "jupyter-2.service and 27 more; take them away" in scene.warden.why
+    assert scene.warden.returns.count == 0
+
+
+def test_quota_of_the_last_moment_is_seen_before_ours_comes(scene: Scene) -> None:
+    """Not at a look, which would be ten seconds later."""
+    scene.warden.turn()
+    scene.looks(3)
+    scene.warden.ask_for("observe")
+    scene.quotas = QUOTA
+    scene.warden.ask_for("active")
+    assert scene.kernel.mode == Mode.OBSERVE
+    assert scene.kernel.modes.count(Mode.ACTIVE) == 1
+
+
+def test_quotas_are_not_looked_for_where_nobody_wants_ours(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, "observe")
+    scene.quotas = QUOTA
+    scene.warden.turn()
+    scene.looks(3)
+    assert scene.warden.state()["cpu_quotas"] == []
+    scene.warden.ask_for("active")
+    assert scene.warden.state()["cpu_quotas"] == [*QUOTA]
+    assert scene.kernel.mode == Mode.OBSERVE
+    scene.warden.ask_for("observe")
+    scene.looks(1)
+    assert scene.warden.state()["cpu_quotas"] == []
+
+
+def test_quotas_that_may_be_ignored(scene: Scene) -> None:
+    scene.quotas, scene.ignore_quotas = QUOTA, True
+    scene.begin()
+    scene.activate()
+
+
+def test_only_cgroups_with_a_limit_count(tmp_path: Path) -> None:
+    for name, text in (("a", "max 100000\n"), ("a/b", "50000 100000\n"), ("c.slice", "1000 100000\n"), ("empty", "")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "cpu.max").write_text(text)
+    (tmp_path / "none").mkdir()
+    (tmp_path / "cpu.max").write_text("5 10\n")
+    assert limited(tmp_path) == ("/a/b", "/c.slice")
+    assert limited(tmp_path / "gone") == limited(None) == ()
 
 
 def test_pressure(tmp_path: Path) -> None:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import math
+import random
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sched_bench import charts
-from sched_bench.analysis import Comparison, Interval, compare
+from sched_bench.analysis import DIFFERENT, Comparison, Interval, compare
 from sched_bench.audit import conclusion, predictions, treatments, weighted_shares
-from sched_bench.report import report, write
+from sched_bench.journal import read
+from sched_bench.measures import MEASURES
+from sched_bench.report import RAW, TOLD, report, write
+
+from tests.conftest import REPOSITORY
+
+RESULTS = REPOSITORY.overlays / "scheduler-agent/bench/results"
 
 BLOCKS = 6
 
@@ -101,6 +110,19 @@ def test_chart_of_ratios_has_every_row_in_its_place() -> None:
     assert places[0] > places[1]
 
 
+def test_interval_of_two_pairs_does_not_squeeze_the_chart() -> None:
+    rows = [
+        Comparison("hackbench", "lichen-ewma", "throughput", 1.0, Interval(2.0, 1e-9, 1e9, 2), "undecided", 0),
+        Comparison("hackbench", "lichen-last", "throughput", 1.0, Interval(0.5, 0.4, 0.6, 5), "worse", 0),
+    ]
+    root = ElementTree.fromstring(charts.ratios("work", rows))
+    places = [float(dot.get("cx", "")) for dot in root.iter("{http://www.w3.org/2000/svg}circle")]
+    assert places[0] - places[1] > 100
+    ends = [float(line.get(end, "")) for line in root.iter("{http://www.w3.org/2000/svg}line") for end in ("x1", "x2")]
+    assert min(ends) >= charts.LEFT
+    assert max(ends) <= charts.WIDTH - charts.RIGHT
+
+
 def test_chart_of_nothing_is_a_chart() -> None:
     assert texts(charts.ratios("empty", []))[0] == "empty"
     assert "empty" in texts(charts.quantiles("empty", "us", {}))
@@ -133,6 +155,37 @@ def test_report_says_what_was_measured_and_what_was_not() -> None:
     assert "bursty gets 1.50" in text
     assert "Learning from 900 bursts took 21.5 s" in text
     assert "| lichen-trees | 1.00% | 10 |" in text
+
+
+def test_report_says_how_much_of_it_chance_would_make() -> None:
+    """Nothing but noise: one verdict in twenty, and the report counts those that there are."""
+    chance = random.Random(3)
+    names = [name for name, measure in MEASURES.items() if measure.reference == "eevdf"]
+    runs = [
+        {
+            **{"kind": "run", "block": block, "workload": f"w{work}", "configuration": configuration},
+            "values": {name: math.exp(chance.gauss(0, 0.5)) for name in names},
+        }
+        for work in range(100)
+        for block in range(2)
+        for configuration in ("eevdf", "lichen-ewma")
+    ]
+    judged = len(compare(runs))
+    different = sum(each.verdict in DIFFERENT for each in compare(runs))
+    said = f"Of {judged} comparisons up to about {round(judged / 20)} would have a verdict"
+    ends = [{"kind": "unit", "block": block, "workload": f"w{work}"} for block in range(2) for work in range(100)]
+    text = report([{"kind": "plan", "seed": 5}, *runs, *ends], {})
+    assert said in text
+    assert f"; {different} have one." in text
+    assert different == pytest.approx(judged / 20, rel=0.25)
+
+
+def test_published_report_is_what_its_raw_results_say(tmp_path: Path) -> None:
+    """After a change of the analysis: ``python3 -m sched_bench.report results`` in the overlay's folder bench."""
+    written = write(tmp_path, read(RESULTS / RAW), json.loads((RESULTS / TOLD).read_text()))
+    assert {path.name for path in written} | {RAW, TOLD} == {path.name for path in RESULTS.iterdir()}
+    stale = [path.name for path in written if path.read_text() != (RESULTS / path.name).read_text()]
+    assert stale == []
 
 
 def test_report_of_no_runs_is_a_report() -> None:

@@ -58,7 +58,7 @@ def weighted_shares(run: Mapping[str, Any]) -> dict[str, float]:
     return {owner: value / mean for owner, value in by_weight.items()} if mean else {}
 
 
-def treatments(runs: Iterable[Mapping[str, Any]], seed: int = 0) -> list[Treatment]:
+def treatments(runs: Iterable[Mapping[str, Any]]) -> list[Treatment]:
     """Every owner under every configuration, from the runs of the workload :data:`WORKLOAD`."""
     chosen = [run for run in runs if run["workload"] == WORKLOAD and not run.get("fault")]
     shares: dict[tuple[str, str], dict[int, float]] = defaultdict(dict)
@@ -75,7 +75,7 @@ def treatments(runs: Iterable[Mapping[str, Any]], seed: int = 0) -> list[Treatme
     for (configuration, owner), by_block in sorted(shares.items()):
         reference = shares.get((REFERENCE, owner), {})
         pairs = [(by_block[block], reference[block]) for block in sorted(by_block.keys() & reference.keys())]
-        against = interval(pairs, seed) if configuration != REFERENCE else None
+        against = interval(pairs) if configuration != REFERENCE else None
         share = statistics.median(by_block.values())
         rows = seen[configuration, owner]
         bursts = sum(row["bursts"] for row in rows)

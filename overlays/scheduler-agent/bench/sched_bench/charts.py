@@ -11,6 +11,7 @@ from .analysis import Comparison
 WIDTH, LEFT, RIGHT, ROW, TOP = 860, 250, 120, 20, 56
 COLOURS = {"better": "#1a7f37", "worse": "#b42318", "same": "#57606a", "more": "#6639ba", "fewer": "#6639ba"}
 PLAIN = "#9a6700"
+BEYOND = 3.0  # the axis goes so many times beyond the outermost ratio at most
 LINES = ("#0969da", "#1a7f37", "#b42318", "#6639ba", "#9a6700", "#bf3989", "#57606a", "#1b7c83")
 
 
@@ -36,30 +37,31 @@ def _ticks(low: float, high: float) -> list[float]:
 
 
 def ratios(title: str, comparisons: Sequence[Comparison]) -> str:
-    """Ratios to the reference on a logarithmic axis, one row for each workload and configuration."""
-    rows = [each for each in comparisons if each.interval]
-    ends = [1.0]
-    for each in rows:
-        assert each.interval  # noqa: S101
-        ends += [each.interval.ratio, each.interval.low or 1.0, each.interval.high or 1.0]
-    low, high = min(ends) / 1.1, max(ends) * 1.1
+    """Ratios to the reference on a logarithmic axis, one row for each workload and configuration.
+
+    An interval that reaches far beyond all ratios ends at the axis' end: two pairs allow nearly everything.
+    """
+    rows = [(each, each.interval) for each in comparisons if each.interval]
+    dots = [1.0, *(found.ratio for _, found in rows)]
+    ends = [end for _, found in rows for end in (found.low, found.high) if end]
+    low = max(min(dots) / BEYOND, min([*dots, *ends]) / 1.1)
+    high = min(max(dots) * BEYOND, max([*dots, *ends]) * 1.1)
 
     def at(ratio: float) -> float:
-        return LEFT + (WIDTH - LEFT - RIGHT) * math.log(ratio / low) / math.log(high / low)
+        return LEFT + (WIDTH - LEFT - RIGHT) * math.log(min(max(ratio, low), high) / low) / math.log(high / low)
 
     bottom = TOP + ROW * len(rows)
     parts = [_text(12, 22, title, more=' font-size="15" font-weight="bold"')]
     for tick in {1.0, *_ticks(low, high)}:
         parts.append(_line(at(tick), TOP - 8, at(tick), bottom, "#57606a" if tick == 1 else "#d8dee4"))
         parts.append(_text(at(tick), bottom + 16, f"{tick:g}", "middle"))
-    for number, each in enumerate(rows):
-        assert each.interval  # noqa: S101
+    for number, (each, found) in enumerate(rows):
         y, colour = TOP + ROW * number + ROW / 2, COLOURS.get(each.verdict, PLAIN)
         parts.append(_text(LEFT - 12, y + 4, f"{each.workload}  {each.configuration}", "end"))
-        if each.interval.low and each.interval.high:
-            parts.append(_line(at(each.interval.low), y, at(each.interval.high), y, colour, 2))
-        parts.append(f'<circle cx="{at(each.interval.ratio):.1f}" cy="{y:.1f}" r="4" fill="{colour}"/>')
-        parts.append(_text(WIDTH - RIGHT + 10, y + 4, f"{each.interval.ratio:.2f} {each.verdict}"))
+        if found.low and found.high:
+            parts.append(_line(at(found.low), y, at(found.high), y, colour, 2))
+        parts.append(f'<circle cx="{at(found.ratio):.1f}" cy="{y:.1f}" r="4" fill="{colour}"/>')
+        parts.append(_text(WIDTH - RIGHT + 10, y + 4, f"{found.ratio:.2f} {each.verdict}"))
     return _document(bottom + 30, parts)
 
 

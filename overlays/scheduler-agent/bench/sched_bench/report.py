@@ -1,17 +1,25 @@
-"""The report: tables in Markdown, charts in SVG, from the raw results alone."""
+"""The report: tables in Markdown, charts in SVG, from the raw results and what ci/sched says of the image.
+
+    python3 -m sched_bench.report FOLDER      writes both anew, from raw.jsonl and told.json, without measuring
+
+``ci/sched`` writes both files; it does the same itself after it has measured.
+"""
 
 from __future__ import annotations
 
+import argparse
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from . import charts
-from .analysis import CONFIDENCE, MARGIN, Comparison, Interval, compare, medians
+from .analysis import CONFIDENCE, DIFFERENT, MARGIN, UNJUDGED, Comparison, Interval, compare, medians
 from .audit import Treatment, conclusion, predictions, treatments
 from .configurations import CONFIGURATIONS, REFERENCE
 from .histogram import pooled, quantile
+from .journal import read
 from .journal import runs as finished_runs
 from .measures import MEASURES
 from .workloads import WORKLOADS
@@ -19,6 +27,7 @@ from .workloads import WORKLOADS
 Record = Mapping[str, Any]
 SHARES = (0.0, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999)
 EMULATED = "Processors were emulated: ratios count, seconds do not."
+RAW, TOLD = "raw.jsonl", "told.json"
 
 
 def number(value: float | None) -> str:
@@ -32,7 +41,12 @@ def ratio(found: Interval | None) -> str:
         return ""
     if found.low is None or found.high is None:
         return f"{found.ratio:.3f}"
-    return f"{found.ratio:.3f} ({found.low:.3f} to {found.high:.3f})"
+    return f"{found.ratio:.3f} ({_end(found.low)} to {_end(found.high)})"
+
+
+def _end(value: float) -> str:
+    """Of an interval; where two pairs contradict one another it is out of every reasonable range."""
+    return f"{value:.3f}" if 0.001 <= value < 1000 else f"{value:.0e}"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -49,20 +63,25 @@ def report(records: Sequence[Record], told: Mapping[str, str]) -> str:
     lines += [f"- {name}: {value}" for name, value in told.items()]
     blocks = len({run["block"] for run in runs})
     lines += [f"- seed {head.get('seed')}, {blocks} blocks, {len(runs)} runs", ""]
-    comparisons = compare(runs, seed=int(head.get("seed", 0)))
+    comparisons = compare(runs)
     lines += [*_reading(comparisons), *_not_measured(records, runs), *_comparisons(runs, comparisons)]
     lines += [*_latencies(runs), *_predicted(records, runs), *_costs(records, runs), *_fairness(runs)]
     return "\n".join(lines)
 
 
 def _reading(comparisons: Sequence[Comparison]) -> Iterator[str]:
-    judged = sum(each.verdict not in ("no pairs", "one pair") for each in comparisons)
+    judged = [each for each in comparisons if each.verdict not in UNJUDGED]
+    different = sum(each.verdict in DIFFERENT for each in judged)
     yield (
-        "Ratios are to the column before the median, in the same block: geometric means, with bootstrap intervals of "
-        f"{CONFIDENCE:.0%} that are widened for few blocks. `same`: within {MARGIN:.0%}; `undecided`: "
-        "more than one answer is possible."
+        "Ratios are to the column before the median, in the same block: geometric means, with Student's intervals of "
+        f"{CONFIDENCE:.0%} of the logarithms. `same`: within {MARGIN:.0%}; `undecided`: more than one answer is "
+        "possible, which is most of what two pairs say."
     )
-    yield f"Of {judged} comparisons about {round(judged * (1 - CONFIDENCE))} are `better` or `worse` by chance alone."
+    yield (
+        f"Of {len(judged)} comparisons up to about {round(len(judged) * (1 - CONFIDENCE))} would have a verdict other "
+        f"than `same` and `undecided` by chance if nothing were different; {different} have one. Those of one workload "
+        "and measure share the reference's runs, so chance comes in groups."
+    )
     yield ""
     yield from (f"- `{item.name}`: {item.says}" for item in CONFIGURATIONS.values())
     yield ""
@@ -112,6 +131,15 @@ def _comparisons(runs: Sequence[Record], comparisons: Sequence[Comparison]) -> I
             "verdict",
         )
         yield from table(columns, rows)
+        yield from (f"Chart: [{_ratio_chart(name)}]({_ratio_chart(name)})", "")
+
+
+def _ratio_chart(measure: str) -> str:
+    return f"ratio-{measure}.svg"
+
+
+def _latency_chart(workload: str) -> str:
+    return f"latency-{workload}.svg"
 
 
 def histograms(runs: Sequence[Record], workload: str) -> dict[str, dict[str, int]]:
@@ -132,6 +160,8 @@ def _latencies(runs: Sequence[Record]) -> Iterator[str]:
     if rows:
         yield from ("## Wake-up latency of the probe, all blocks together", "")
         yield from table(("workload", "configuration", "wake-ups", "p50, us", "p99, us", "p99.9, us"), rows)
+        charted = [_latency_chart(workload) for workload in WORKLOADS if histograms(runs, workload)]
+        yield from (f"Charts: {', '.join(f'[{name}]({name})' for name in charted)}", "")
 
 
 def _predicted(records: Sequence[Record], runs: Sequence[Record]) -> Iterator[str]:
@@ -217,12 +247,11 @@ def _row(each: Treatment) -> list[str]:
 def write(folder: Path, records: Sequence[Record], told: Mapping[str, str]) -> list[Path]:
     """Writes ``report.md`` and the charts; what was written."""
     runs = finished_runs(list(records))
-    seed = int(records[0].get("seed", 0)) if records else 0
-    comparisons = compare(runs, seed=seed)
+    comparisons = compare(runs)
     texts = {"report.md": report(records, told)}
     for name, measure in MEASURES.items():
         if chosen := [each for each in comparisons if each.measure == name]:
-            texts[f"ratio-{name}.svg"] = charts.ratios(f"{measure.title}, ratio to {measure.reference}", chosen)
+            texts[_ratio_chart(name)] = charts.ratios(f"{measure.title}, ratio to {measure.reference}", chosen)
     for workload in WORKLOADS:
         found = histograms(runs, workload)
         lines = {
@@ -230,7 +259,26 @@ def write(folder: Path, records: Sequence[Record], told: Mapping[str, str]) -> l
             for name, counts in found.items()
         }
         if lines:
-            texts[f"latency-{workload}.svg"] = charts.quantiles(f"wake-up latency beside {workload}", "us", lines)
+            texts[_latency_chart(workload)] = charts.quantiles(f"wake-up latency beside {workload}", "us", lines)
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
     return [folder / name for name in texts]
+
+
+def main() -> None:
+    """Write the report of a folder anew.
+
+    Raises:
+        OSError: there are no results in it.
+        JournalError: they are damaged.
+    """
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    folder = parser.parse_args().folder
+    told = json.loads((folder / TOLD).read_text(encoding="utf-8"))
+    for path in write(folder, read(folder / RAW), told):
+        print(f"written: {path}")
+
+
+if __name__ == "__main__":
+    main()

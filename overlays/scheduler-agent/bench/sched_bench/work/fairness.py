@@ -15,7 +15,7 @@ import os
 import random
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from ..analysis import jain
@@ -29,11 +29,16 @@ NICE = {0: 1024, 5: 335}
 WARM, REST = 1.5, 0.5
 
 
-def bursts(until: float, chance: random.Random) -> None:
-    """Work in short bursts."""
-    while time.monotonic() < until:
-        spin(int(500 * chance.lognormvariate(0, 0.7)))
-        time.sleep(0.0005)
+def bursts(seed: int, number: int) -> Callable[[float], None]:
+    """Work in short bursts, for a process of its own; another ``number`` has other bursts."""
+    chance = random.Random(f"{seed} {number}")  # noqa: S311
+
+    def work(until: float) -> None:
+        while time.monotonic() < until:
+            spin(int(500 * chance.lognormvariate(0, 0.7)))
+            time.sleep(0.0005)
+
+    return work
 
 
 class Contest:
@@ -53,9 +58,9 @@ class Contest:
         (path / "cpu.weight").write_text(str(weight))
         self.groups[name], self.numbers[name] = path, path.stat().st_ino
 
-    def enter(self, group: str, work: Callable[[float], object], count: int, user: int = 0, nice: int = 0) -> None:
-        """``count`` processes of ``user`` in a cgroup, which will do ``work`` until a moment that it is told."""
-        for _ in range(count):
+    def enter(self, group: str, works: Iterable[Callable[[float], object]], user: int = 0, nice: int = 0) -> None:
+        """A process of ``user`` in a cgroup for each of ``works``, which will do it until a moment that it is told."""
+        for work in works:
             child = os.fork()
             if child == 0:
                 (self.groups[group] / "cgroup.procs").write_text("0")
@@ -112,12 +117,11 @@ def main() -> None:
     for name, weight in {**owners, "nice": 100}.items():
         contest.group(name, weight)
     for name in WEIGHTS:
-        contest.enter(name, hog, processors)
-    contest.enter("steady", hog, processors, USERS["steady"])
-    chance = random.Random(arguments.seed)  # noqa: S311
-    contest.enter("bursty", lambda until: bursts(until, chance), 4 * processors, USERS["bursty"])
+        contest.enter(name, [hog] * processors)
+    contest.enter("steady", [hog] * processors, USERS["steady"])
+    contest.enter("bursty", [bursts(arguments.seed, number) for number in range(4 * processors)], USERS["bursty"])
     for nice in NICE:
-        contest.enter("nice", hog, processors, nice=nice)
+        contest.enter("nice", [hog] * processors, nice=nice)
     contest.start(WARM + arguments.seconds + REST)
     # Who looks must not have to wait for its turn; the real-time class is above both schedulers.
     os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))

@@ -94,6 +94,9 @@ class Agent:
             self.mode = mode
         self._metrics.adjusting.set(mode == "adjusting")
         now = self._clock()
+        if mode != "adjusting":
+            # Before systemd is asked what there is, for it may take a minute to answer.
+            self.give_back_all("switch", mode)
         try:
             look = self._see(now)
         except (OSError, ValueError, SystemdError) as error:
@@ -102,7 +105,6 @@ class Agent:
             self.give_back_all("trouble", "nothing can be seen")
             return
         if mode != "adjusting":
-            self.give_back_all("switch", mode)
             return
         self._find_foreign(look)
         self._adjust(look, now)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import random
 import sys
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from .comparison import comparison_text
 from .listing import status_text
 from .restore import restore
 from .settings import CONTROL, LOG, STATE, SWITCH
+
+# Seconds. Under a lasting pressure the weights of one resource go from the static ones to the bounds in 100.
+SETTLE = 120
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -48,11 +52,11 @@ def make_parser() -> argparse.ArgumentParser:
     )
     told = "of a phase that count (default: 60)"
     comparing.add_argument("--seconds", metavar="S", type=_count(2, 3600), default=60, help=told)
-    told = "at a phase's beginning that do not count: pressure is a mean of ten seconds (default: 30)"
-    comparing.add_argument("--settle", metavar="S", type=_count(0, 3600), default=30, help=told)
+    told = f"at a phase's beginning that do not count: until weights are where they stay (default: {SETTLE})"
+    comparing.add_argument("--settle", metavar="S", type=_count(0, 3600), default=SETTLE, help=told)
     told = "run by the shell during each phase, ended after it (default: what the machine does by itself)"
     comparing.add_argument("--load", metavar="COMMAND", help=told)
-    comparing.add_argument("--seed", metavar="N", type=int, default=0, help="of the order (default: 0)")
+    comparing.add_argument("--seed", metavar="N", type=int, help="of the order, as an earlier run printed it")
     told = "for the raw data (default: a new one in /var/lib/lichen-resources)"
     comparing.add_argument("--output", metavar="FILE", type=Path, help=told)
 
@@ -117,11 +121,12 @@ def _print_mode(options: argparse.Namespace, told: dict[str, object]) -> None:
 
 def run_compare(options: argparse.Namespace) -> int:
     """Compare adjusted with static values."""
-    plan = Plan(options.rounds, options.seconds, options.settle, options.load, options.seed)
+    seed = random.randrange(1 << 31) if options.seed is None else options.seed  # noqa: S311 - an order, no secret
+    plan = Plan(options.rounds, options.seconds, options.settle, options.load, seed)
     tell = None if options.json else lambda text: print(text, file=sys.stderr, flush=True)
     result, path = compare(plan, options.output, tell or (lambda _text: None))
     print(json.dumps(result["ratios"]) if options.json else comparison_text(result))
-    print(f"raw data: {path}", file=sys.stderr)
+    print(f"raw data: {path}; --seed {seed} repeats the order", file=sys.stderr)
     return 0
 
 

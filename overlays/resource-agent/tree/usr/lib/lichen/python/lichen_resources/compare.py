@@ -71,6 +71,7 @@ def compare(plan: Plan, output: Path | None, tell: Callable[[str], None]) -> tup
     units = [unit for unit in status["units"] if unit["there"]]
     if root is None or not units:
         raise CompareError("none of the declared units is active; start one, or see lichen-resources status")
+    tell(f"seed {plan.seed}")
     path = output or STATE / f"compare-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}.json"
     result: dict[str, Any] = {**asdict(plan), "phases": []}
     try:

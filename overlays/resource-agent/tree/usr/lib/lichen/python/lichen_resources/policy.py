@@ -43,7 +43,7 @@ class Seen:
         static: values that unit files give; of the knobs that can be set here and now.
         takes: does it take a part of that resource worth having? Memory: bytes it holds, below.
         memory: bytes in use; ``working``: of those, what it cannot do without.
-        own_limit: it ran into a memory limit of its own, or one within it: others are not to blame.
+        own_limit: it ran into its own memory limit: others are not to blame. One within it does not count.
     """
 
     pressure: Mapping[Knob, float]

@@ -106,8 +106,12 @@ class Cgroup:
         return int(current or 0), working_set(parse_numbers(stat or ""))
 
     def limit_events(self) -> int:
-        """How often it, or one within it, ran into a memory limit of its own."""
-        events = parse_numbers(self._text("memory.events") or "")
+        """How often it, or what is within it, ran into its own memory limit.
+
+        memory.events would also have those of limits within it (cgroup-v2.rst, "memory.events.local"): a student at
+        his own MemoryMax says nothing about the class.
+        """
+        events = parse_numbers(self._text("memory.events.local") or "")
         return events.get("max", 0) + events.get("high", 0)
 
     def processor_time(self) -> int:

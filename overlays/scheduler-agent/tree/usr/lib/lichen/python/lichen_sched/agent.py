@@ -173,11 +173,15 @@ class Agent:
         samples = self.teacher.samples.ordered()
         ours = (samples["generation"] >= self._audited_from) & (samples["time"] >= self._audited_at)
         shares = audit.since(self._shares(), self._audited)
+        seconds = (monotonic_ns() - self._audited_at) / SECOND
         root = mounted()
         report = audit.audit(
-            shares, samples[ours], lambda number: self.cgroups.find(number).cgroup, lambda path: weight(root, path)
+            shares,
+            samples[ours],
+            lambda number: self.cgroups.find(number).cgroup,
+            lambda path: weight(root, path),
+            seconds,
         )
-        seconds = (monotonic_ns() - self._audited_at) / SECOND
         return {
             "mode": self.warden.mode,
             "predictor": self.teacher.choice().predictor,

@@ -13,6 +13,9 @@ from .samples import logarithms
 
 # Below this share of waiting to running a cgroup got all that it wanted: how much says nothing about fairness.
 CONTENDED = 0.05
+# Below this share of the time with a task that runs or waits it was not backlogged. Weights promise it nothing for the
+# rest: it got little because it wanted little.
+BACKLOGGED = 0.8
 # A bias is told when it differs from everybody's by more than this, of base 2, and by more than chance.
 NOTABLE = 0.5
 BLOCKS, LEAST = 20, 40
@@ -69,6 +72,7 @@ def audit(
     samples: np.ndarray,
     path_of: Callable[[int], str],
     weight_of: Callable[[str], int],
+    seconds: float,
 ) -> Mapping[str, object]:
     """The report.
 
@@ -76,11 +80,12 @@ def audit(
         samples: predicted by what is audited, in the order of time.
         path_of: from a cgroup's number to its path, "" when it is gone.
         weight_of: from a cgroup's path to its cpu.weight.
+        seconds: that the shares are of.
 
     Returns:
         ``cgroups`` and ``users``: rows with time, waiting, bias and its interval; ``siblings``: of cgroups with the
-        same parent that had to wait, time over weight and Jain's index; ``bias_and_wait``: rank correlation over
-        cgroups, None when they are too few; ``different``: rows whose bias is told.
+        same parent that wanted more all the time, time over weight and Jain's index; ``bias_and_wait``: rank
+        correlation over cgroups, None when they are too few; ``different``: rows whose bias is told.
     """
     residuals = (samples["predicted"] - logarithms(samples["burst"])) / (1 << FRACTION)
     cgroups: dict[str, _Got] = {}
@@ -97,7 +102,7 @@ def audit(
         "samples": len(samples),
         "cgroups": by_cgroup,
         "users": by_user,
-        "siblings": list(_siblings(cgroups, weight_of)),
+        "siblings": list(_siblings(cgroups, weight_of, seconds)),
         "bias_and_wait": _bias_and_wait(by_cgroup),
         "different": [row for row in [*by_cgroup, *by_user] if row["differs"]],
     }
@@ -125,8 +130,14 @@ def _row(got: _Got, overall: float) -> dict[str, object]:
     return row
 
 
-def _siblings(cgroups: Mapping[str, _Got], weight_of: Callable[[str], int]) -> Iterator[Mapping[str, object]]:
-    """Weights count between cgroups with the same parent, each with all that is below it."""
+def _siblings(
+    cgroups: Mapping[str, _Got], weight_of: Callable[[str], int], seconds: float
+) -> Iterator[Mapping[str, object]]:
+    """Weights count between cgroups with the same parent, each with all that is below it.
+
+    Only of those that are backlogged throughout does weighted fair queueing say what they get (Parekh and Gallager,
+    1993). Times of all tasks are added up, so many tasks for a short time count as one for a long time.
+    """
     below: dict[str, _Got] = {}
     for path, got in cgroups.items():
         names = path.strip("/").split("/") if path.startswith("/") else []
@@ -136,7 +147,8 @@ def _siblings(cgroups: Mapping[str, _Got], weight_of: Callable[[str], int]) -> I
             whole.waited += got.waited
     parents: dict[str, list[str]] = {}
     for path, got in below.items():
-        if path != "/" and got.ran and got.waited >= CONTENDED * got.ran:
+        backlogged = got.ran + got.waited >= BACKLOGGED * seconds
+        if path != "/" and got.ran and backlogged and got.waited >= CONTENDED * got.ran:
             parents.setdefault(path.rpartition("/")[0] or "/", []).append(path)
     for parent, children in sorted(parents.items()):
         if len(children) > 1:

@@ -16,9 +16,8 @@ from lichen_agent.control import ControlError, NotRunningError, ask
 from lichen_agent.settings import SettingsError
 
 from .bench import BenchError, ratios, run_bench
-from .guards import Delays, Limits, Returns
 from .listing import audit_text, bench_text, outcome_text, phase_text, status_text
-from .memory import WISH_OF, Memory, rests, switch_off
+from .memory import WISH_OF, recalled, rests, switch_off
 from .settings import CONFIGURATION, CONTROL, STATE, load_settings
 
 START = ("systemctl", "start", "lichen-sched.service")
@@ -161,11 +160,16 @@ def resting() -> Mapping[str, object] | None:
 
 
 def _begin(wish: str) -> Mapping[str, object]:
-    """Leave a wish for the agent, and start it if there is something to do for it then."""
+    """Leave a wish for the agent, and start it if there is something to do for it then.
+
+    Raises:
+        SettingsError: the agent would not start by them; nothing is left.
+        ControlError: it does not start.
+    """
+    settings = load_settings(CONFIGURATION)
     STATE.mkdir(mode=0o700, exist_ok=True)
     # How EEVDF serves this machine is carried over; returns are forgotten, as when the agent is asked.
-    returns = Returns(1.0, 1)
-    memory = Memory(STATE, Delays(Limits(1.0, 1.0, 1.0)), returns, time.time())
+    memory, _, returns = recalled(settings, STATE, time.time())
     returns.forget()
     memory.ask_for(wish)
     if told := resting():

@@ -236,32 +236,6 @@ def log2(value: int) -> int:
     return result
 
 
-# 2 ** (2 ** -k), k from 1 on, in 16 fractional bits
-_ROOTS = (92682, 77936, 71468, 68438, 66971, 66250, 65892, 65714)
-
-
-def exp2(logarithm: int) -> int:
-    """Nanoseconds of a Q8 logarithm from 0 to below 47 * 256, within a thousandth."""
-    result = 1 << 16
-    for k, root in enumerate(_ROOTS):
-        if logarithm & (1 << (FRACTION - 1 - k)):
-            result = result * root >> 16
-    return result << (logarithm >> FRACTION) >> 16
-
-
-def evaluate(trees: Sequence[Tree], base: int, features: Sequence[int]) -> int:
-    """What the ensemble predicts, a Q8 logarithm between :data:`LEAST` and :data:`MOST`."""
-    total = base
-    for tree in trees:
-        node = tree[0]
-        for _ in range(DEPTH):
-            if node.leaf:
-                break
-            node = tree[node.left if features[node.feature] <= node.threshold else node.right]
-        total += node.value
-    return clamp(total)
-
-
 def clamp(logarithm: int) -> int:
     """Within the bounds of predictions."""
     return max(LEAST, min(MOST, logarithm))

@@ -19,6 +19,7 @@ def status_text(told: Mapping[str, Any], now: float) -> str:
         f"mode {told['mode']}: {told['why']}",
         f"configured: {told['configured']}, asked for: {told['wish'] or 'nothing else'}",
         f"kernel: {told['support'] or 'can have our scheduler'}",
+        *_quota_lines(told),
         f"running for {_duration(told['uptime_seconds'])}, takes {share:.2%} of a processor",
         *_model_lines(told["model"], now),
         f"delays of the last 10 s: {delays['counted']} counted, median {_time(delays['p50'])}, "
@@ -31,6 +32,17 @@ def status_text(told: Mapping[str, Any], now: float) -> str:
     if told["not_understood"]:
         lines.append(f"RECORDS OF THE KERNEL THAT WERE NOT UNDERSTOOD: {told['not_understood']}")
     return "\n".join(escape(line, 10_000) for line in lines)
+
+
+def _quota_lines(told: Mapping[str, Any]) -> list[str]:
+    """Of cgroups that have a limit of processor time; none where nobody has."""
+    if not told["cpu_quotas"]:
+        return []
+    count = len(told["cpu_quotas"])
+    if told["mode"] == "active":
+        return [f"CPU QUOTAS THAT ARE NOT KEPT: of {count} cgroups, as ignore_cpu_quotas allows it"]
+    ours = "would not keep them, ignore_cpu_quotas allows it" if told["ignore_cpu_quotas"] else "may not be in force"
+    return [f"CPU quotas: of {count} cgroups; ours {ours}"]
 
 
 def _counts(counters: Mapping[str, int]) -> str:
@@ -92,7 +104,7 @@ def audit_text(told: Mapping[str, Any], user_name: Callable[[int], str]) -> str:
     lines += _rows("cgroup", [(row["cgroup"], row) for row in told["cgroups"]])
     lines += _rows("user", [(user_name(row["uid"]), row) for row in told["users"]])
     if not told["siblings"]:
-        lines.append("No two cgroups with the same parent had to wait: weights did not matter.")
+        lines.append("No two cgroups with the same parent wanted more all the time: weights did not matter.")
     for group in told["siblings"]:
         lines.append(f"below {group['parent']}: Jain's index over weights {group['jain']:.3f}")
         lines += [f"  {seconds:.4f} s per weight: {path}" for path, seconds in group["ran_per_weight"].items()]

@@ -6,7 +6,8 @@ import json
 import os
 from pathlib import Path
 
-from .guards import Delays, Returns
+from .guards import Delays, Limits, Returns
+from .settings import Settings
 
 # Kept as a file of its own: it is there or not, whatever else is damaged, and works without the agent.
 OFF = "off"
@@ -111,6 +112,13 @@ class Memory:
             file.flush()
             os.fsync(file.fileno())
         new.replace(path)
+
+
+def recalled(settings: Settings, folder: Path, now: float) -> tuple[Memory, Delays, Returns]:
+    """What is kept in the folder, and the guards that go on from it. ``now`` is in seconds since 1970."""
+    limits = Limits(settings.latency_factor, settings.latency_floor_ms / 1000, settings.longest_wait_ms / 1000)
+    delays, returns = Delays(limits), Returns(settings.retry_seconds, settings.most_returns)
+    return Memory(folder, delays, returns, now), delays, returns
 
 
 def rests(folder: Path, configured: str) -> bool:

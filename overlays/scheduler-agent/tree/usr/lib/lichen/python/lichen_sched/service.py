@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+from lichen_agent.cgroups import mounted
 from lichen_agent.clock import boot_time
 from lichen_agent.control import Control
 from lichen_agent.escape import escape
@@ -15,10 +16,10 @@ from lichen_agent.privileges import Capability, keep_only
 from lichen_agent.settings import SettingsError
 
 from .agent import Agent, Signals
-from .guards import Delays, Limits, Returns
 from .kernel import Kernel, Scheduler, SchedulerError
-from .memory import Memory
+from .memory import recalled
 from .metrics import Metrics
+from .quotas import limited
 from .settings import CONFIGURATION, CONTROL, OBJECT, STATE, Settings, load_settings
 from .teacher import LearningRules, Teacher
 from .warden import Warden, cpu_pressure
@@ -39,10 +40,20 @@ def make_agent(settings: Settings, kernel: Kernel, state: Path) -> Agent:
     Raises:
         OSError: the folder cannot be used.
     """
-    limits = Limits(settings.latency_factor, settings.latency_floor_ms / 1000, settings.longest_wait_ms / 1000)
-    delays, returns = Delays(limits), Returns(settings.retry_seconds, settings.most_returns)
-    memory = Memory(state, delays, returns, time.time())
-    warden = Warden(kernel, memory, delays, returns, settings.mode, boot_time, time.time, cpu_pressure)
+    memory, delays, returns = recalled(settings, state, time.time())
+    root = mounted()
+    warden = Warden(
+        kernel,
+        memory,
+        delays,
+        returns,
+        settings.mode,
+        boot_time,
+        time.time,
+        cpu_pressure,
+        lambda: limited(root),
+        settings.ignore_cpu_quotas,
+    )
     rules = LearningRules(settings.predictor, settings.learning, settings.retrain_hours * 3600.0, settings.margin)
     teacher = Teacher(rules, state / "models", boot_time())
     return Agent(settings, kernel, warden, teacher, Metrics(), say, clock=boot_time)

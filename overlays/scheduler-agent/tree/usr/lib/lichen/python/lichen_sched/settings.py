@@ -23,6 +23,7 @@ class Settings:
         mode: ``off``, ``observe`` under EEVDF, or ``active``: our scheduler.
         predictor: ``auto``, the best of what was tried, or one of the others.
         slice_min_us, slice_max_us: between these a task runs without a break.
+        ignore_cpu_quotas: may ours be in force where cgroups have a limit of processor time, which it does not keep?
         preempt_us: by how much a woken task's deadline has to be earlier for it to preempt; 0: it never does.
         learning: are models learned?
         retrain_hours: between two learnings.
@@ -41,6 +42,7 @@ class Settings:
     slice_min_us: int
     slice_max_us: int
     preempt_us: int
+    ignore_cpu_quotas: bool
     learning: bool
     retrain_hours: int
     margin: float

@@ -15,6 +15,7 @@ SECOND = 1_000_000_000
 LOOK = 10 * SECOND
 # After programs could not be attached to observe with.
 AGAIN = 60 * SECOND
+NAMED = 3  # cgroups with a quota, of which there may be hundreds
 PRESSURE = Path("/proc/pressure/cpu")
 
 
@@ -24,6 +25,8 @@ class Warden:
 
     Attributes:
         configured: the mode that the settings ask for.
+        quotas_of: which cgroups have a limit of processor time, which our scheduler does not keep; ``quotas``: at the
+            last look, if it was wanted. With ``ignore_quotas`` it may be in force all the same.
         changed: called after each change of the mode.
         why: of the mode in force.
         notes: what happened, for the journal; with whether it was asked for.
@@ -39,6 +42,8 @@ class Warden:
     clock: Callable[[], int]
     wall: Callable[[], float]
     pressure_of: Callable[[], float]
+    quotas_of: Callable[[], Sequence[str]]
+    ignore_quotas: bool
     changed: Callable[[], None] = lambda: None
     why: str = "the agent has just started"
     notes: deque[tuple[bool, str]] = field(default_factory=lambda: deque(maxlen=64))
@@ -47,6 +52,7 @@ class Warden:
 
     def __post_init__(self) -> None:
         self.happened = 0
+        self.quotas: Sequence[str] = ()
         self._trial: tuple[Mode, int] | None = None
         self._mode = self.kernel.mode
         self._seen = self.kernel.delays()
@@ -88,17 +94,25 @@ class Warden:
         if self.memory.off:
             return Mode.OFF, "lichen-sched off holds until on, observe or configured"
         if self._trial:
-            return self._possible(self._trial[0], "it is being tried out")
+            if self._trial[0] == Mode.ACTIVE and (hindrance := self._impossible()):
+                return Mode.OBSERVE, f"active is to be tried out, but {hindrance}"
+            return self._trial[0], "it is being tried out"
         wish = self.memory.wish
         mode, who = Mode(wish or self.configured), "a person asked for it" if wish else "/etc/lichen/sched.toml says so"
-        if mode == Mode.ACTIVE and (hindrance := self._hindrance()):
+        if mode == Mode.ACTIVE and (hindrance := self._impossible() or self._hindrance()):
             return Mode.OBSERVE, f"active is wanted, {who}, but {hindrance}"
-        return self._possible(mode, who)
-
-    def _possible(self, mode: Mode, who: str) -> tuple[Mode, str]:
-        if mode == Mode.ACTIVE and self.kernel.support:
-            return Mode.OBSERVE, f"active is wanted, {who}, but {self.kernel.support}"
         return mode, who
+
+    def _impossible(self) -> str:
+        """Why this machine cannot have our scheduler, not even for a trial, as it is now."""
+        if self.kernel.support or self.ignore_quotas or not self.quotas:
+            return self.kernel.support
+        more = f" and {len(self.quotas) - NAMED} more" if len(self.quotas) > NAMED else ""
+        return (
+            f"CPU quotas are set, which our scheduler does not keep, for {', '.join(self.quotas[:NAMED])}{more}; take "
+            "them away (systemctl set-property UNIT CPUQuota=), or set ignore_cpu_quotas = true in "
+            "/etc/lichen/sched.toml to do without them"
+        )
 
     def _hindrance(self) -> str:
         """Why our scheduler may not come into force now."""
@@ -126,6 +140,10 @@ class Warden:
         if now >= self._look_at:
             self._look()
         mode, why = self.wanted()
+        if mode == Mode.ACTIVE and self._mode != Mode.ACTIVE:
+            # Somebody may have set one since the last look.
+            self.quotas = self.quotas_of()
+            mode, why = self.wanted()
         if mode == self._mode:
             self.why = why
         elif mode != Mode.OBSERVE or now >= self._observe_at:
@@ -178,6 +196,9 @@ class Warden:
         delays = self.kernel.delays()
         self.counts = [new - old for new, old in zip(delays, self._seen, strict=True)]
         self._seen, self.pressure = delays, self.pressure_of()
+        # A walk over all cgroups, which is for nothing where nobody wants our scheduler.
+        asked = self._trial[0] if self._trial else self.memory.wish or self.configured
+        self.quotas = self.quotas_of() if asked == Mode.ACTIVE else ()
         if self._mode == Mode.OBSERVE:
             self.delays.measure(self.counts, self.pressure)
         elif self._mode == Mode.ACTIVE:
@@ -219,6 +240,8 @@ class Warden:
             "configured": self.configured,
             "wish": "off" if self.memory.off else self.memory.wish,
             "support": self.kernel.support,
+            "cpu_quotas": list(self.quotas),
+            "ignore_cpu_quotas": self.ignore_quotas,
             "returns": {**self.returns.to_json(), "given_up": self.returns.given_up},
             "delays": {
                 "counted": sum(counts),

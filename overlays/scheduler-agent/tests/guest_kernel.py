@@ -1,10 +1,10 @@
-"""The scheduler in a real kernel with sched_ext: run as root in a guest, or in a booted image.
+"""The scheduler in a real kernel with sched_ext: test_kernel.py runs it as root in a booted image.
 
-    python3 guest_kernel.py FOLDER OBJECT [NAME...]
+    PYTHONPATH=/usr/lib/lichen/python python3 guest_kernel.py [NAME...]
 
-FOLDER has the Python packages lichen_sched and lichen_agent. For each check a line of JSON comes out: its name, whether
-it held, and what was seen; the status is 1 when one did not hold. Everything is stopped again that was started. On a
-kernel without sched_ext only observing is checked.
+The first line of JSON says what the kernel can. For each check another one comes out: its name, whether it held, and
+what was seen; the status is 1 when one did not hold. Everything is stopped again that was started. On a kernel without
+sched_ext only observing is checked. The agent is to be stopped before.
 """
 
 from __future__ import annotations
@@ -22,13 +22,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-sys.path.insert(0, sys.argv[1])
-
+import numpy as np
 from lichen_sched import kernel, layout
+from lichen_sched.ensemble import NODE, Ensemble, ensemble_of
 from lichen_sched.kernel import Mode, Scheduler
-from lichen_sched.layout import Counter, Node, Predictor, Sample
+from lichen_sched.layout import NODES, Counter, Predictor, Sample
 
-OBJECT = Path(sys.argv[2])
 CGROUPS = Path("/sys/fs/cgroup")
 CPUS = sorted(os.sched_getaffinity(0))
 SECONDS = float(os.environ.get("LICHEN_SECONDS", "8"))
@@ -275,21 +274,25 @@ def realtime(scheduler: Scheduler) -> object:
     return worst
 
 
-def grown(chance: random.Random) -> list[Node]:
-    """A tree of two questions about features that vary."""
-    feature, threshold = chance.choice([0, 1, 2, 3, 4, 6]), chance.randint(4000, 6500)
-    leaves = [Node(0, chance.randint(-300, 300), 0, 0, 0, True) for _ in range(3)]
-    question = Node(chance.randint(4000, 6000), 0, chance.randint(0, 5), 3, 4, False)
-    return [Node(threshold, 0, feature, 1, 2, False), leaves[0], question, *leaves[1:]]
+def grown(chance: random.Random, size: int) -> Ensemble:
+    """So many trees, each of two questions about features that vary."""
+    nodes = np.zeros((size, NODES), NODE)
+    nodes["leaf"] = 1
+    for tree in nodes:
+        tree[0] = (chance.randint(4000, 6500), 0, chance.choice([0, 1, 2, 3, 4, 6]), 1, 2, 0)
+        tree[2] = (chance.randint(4000, 6000), 0, chance.randint(0, 5), 3, 4, 0)
+        for leaf in (1, 3, 4):
+            tree[leaf]["value"] = chance.randint(-300, 300)
+    return ensemble_of(nodes, 5000)
 
 
-def predicted(by: int | list[list[Node]] | None, constant: int, sample: Sample) -> int:
+def predicted(by: int | Ensemble | None, constant: int, sample: Sample) -> int:
     """What Python predicts of a sample's features."""
     if by is None or sample.sequence == 1:
         return constant
     if isinstance(by, int):
         return int(layout.clamp(sample.features[by]))
-    return int(layout.evaluate(by, 5000, sample.features))
+    return int(by.predict(np.array([sample.features])).item())
 
 
 def predictors(scheduler: Scheduler) -> object:
@@ -299,14 +302,14 @@ def predictors(scheduler: Scheduler) -> object:
     scheduler.set_control(constant_ns=3_000_000, sample_every=1)
     samples: list[Sample] = []
     # Of each generation of the control: which feature predicts, or which trees.
-    found: dict[int, int | list[list[Node]] | None] = {}
+    found: dict[int, int | Ensemble | None] = {}
     for predictor, feature in ((Predictor.CONSTANT, None), (Predictor.LAST, 0), (Predictor.EWMA, 2)):
         found[scheduler.set_control(predictor=predictor).generation] = feature
         samples += collect(scheduler, 1.5)
     for size in (1, 7, layout.TREES):
-        trees = [grown(chance) for _ in range(size)]
-        scheduler.write_model(trees, 5000)
-        found[scheduler.set_control(predictor=Predictor.TREES).generation] = trees
+        ensemble = grown(chance, size)
+        scheduler.write_model(ensemble.trees(), ensemble.base)
+        found[scheduler.set_control(predictor=Predictor.TREES).generation] = ensemble
         samples += collect(scheduler, 1.5)
     checked = dict.fromkeys(found, 0)
     for sample in samples:
@@ -399,7 +402,7 @@ def off(scheduler: Scheduler) -> object:
 def flat(_: Scheduler) -> object:
     """What a kernel gets that does not tell cgroups' weights: nice values still count."""
     kernel._without_groups = lambda: True
-    with Scheduler(OBJECT) as plain:
+    with Scheduler() as plain:
         expect(not plain.weights, "has weights")
         plain.set_mode(Mode.ACTIVE)
         found = nice_bound(plain)
@@ -409,7 +412,7 @@ def flat(_: Scheduler) -> object:
 
 def stall(_: Scheduler) -> object:
     """A scheduler that forgets a task is ended by the kernel's watchdog, which says so."""
-    with Scheduler(OBJECT, stall="forgotten") as faulty:
+    with Scheduler(stall="forgotten") as faulty:
         faulty.set_mode(Mode.ACTIVE)
 
         def work() -> None:
@@ -438,10 +441,9 @@ CHECKS = (
 
 
 def main() -> int:
-    failed = 0
-    scheduler = Scheduler(OBJECT, oracle_bursts=10000)
+    only, failed = sys.argv[1:], 0
+    scheduler = Scheduler(oracle_bursts=10000)
     print(json.dumps({"support": scheduler.support, "weights": scheduler.weights, "cpus": len(CPUS)}), flush=True)
-    only = sys.argv[3:]
     with scheduler:
         for check in CHECKS:
             if only and check.__name__ not in only:
