@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from lichen_agent.cgroups import Cgroups, Place, container, mounted, unit
+from lichen_agent.cgroups import Cgroups, Place, container, container_of_root, mounted, unit
 from lichen_guard.places import PlaceError, exempt, layout
 from lichen_guard.processes import ANCESTORS, ProcessTable
 from lichen_guard.record import parse
@@ -205,6 +205,37 @@ def test_containers(path: str, expected: str) -> None:
     assert container(path) == expected
 
 
+USER = "/user.slice/user-1000.slice/user@1000.service"
+SERVICE = "/system.slice/x.service"
+
+
+@pytest.mark.parametrize(
+    ("path", "trusted"),
+    [
+        (f"/machine.slice/libpod-{ID}.scope/container", True),
+        (f"/docker/{ID}/nested", True),
+        (f"/{ID}", True),
+        (f"{USER}/app.slice/{ID}", False),
+        (f"{USER}/user.slice/libpod-{ID}.scope/container", False),
+        # Delegated to the user whom a service runs as.
+        (f"{SERVICE}/{ID}", False),
+        (f"{SERVICE}/roots/{ID}", False),
+        (f"/gone/{ID}", False),
+        ("/system.slice/docker.service", False),
+        (USER, False),
+        ("/", False),
+        ("", False),
+    ],
+)
+def test_whoever_may_make_cgroups_cannot_pass_for_a_container_of_root(path: str, trusted: bool) -> None:
+    def owner(folder: str) -> int:
+        if folder == "/gone":
+            raise FileNotFoundError(folder)
+        return 1000 if folder in {USER, f"{USER}/app.slice", f"{USER}/user.slice", SERVICE} else 0
+
+    assert container_of_root(path, owner) is trusted
+
+
 def test_cgroups_of_the_running_system() -> None:
     root = mounted()
     if root is None or os.geteuid() != 0:
@@ -215,6 +246,14 @@ def test_cgroups_of_the_running_system() -> None:
     try:
         assert cgroups.find(folder.stat().st_ino) == Place("/guard-test.service", "guard-test.service")
         assert cgroups.find(root.stat().st_ino).cgroup == "/"
+        (box := folder / ID).mkdir()
+        assert cgroups.find(box.stat().st_ino).container_of_root
+        box.rmdir()
+        os.chown(folder, 1000, 1000)
+        box.mkdir()
+        place = cgroups.find(box.stat().st_ino)
+        assert (place.container, place.container_of_root) == (ID, False)
+        box.rmdir()
     finally:
         folder.rmdir()
     assert cgroups.find(1 << 60) == Place()

@@ -8,6 +8,7 @@ import pytest
 from lichen_guard.event import Event, Kind, Process
 from lichen_guard.rules.kinds import ALL, CALLS
 
+from .rule_actors import BOX
 from .rule_scene import SYSTEMD, connects, happens, judge, listens, load, opens, process, rule, start
 
 TOP = process("sshd", exe="/usr/sbin/sshd", pid=50, session=50)
@@ -35,6 +36,9 @@ TEXTS = [
     (happens("exec", TOOL), "%group.gid %group.name %service.unit", "0 root ssh.service"),
     (happens("exec", TOOL), "%service.cgroup %container.id %container.name", "/system.slice/ssh.service host host"),
     (happens("exec", BOXED), "%container.id %container.name %container.image.repository", "abc123 <NA> <NA>"),
+    (happens("exec", BOXED), "%container.is_of_root", "false"),
+    (happens("exec", BOX), "%container.id %container.is_of_root", "c0ffee true"),
+    (happens("exec", TOOL), "%container.is_of_root", "false"),
     (happens("exec", BOXED), "%user.name %user.loginuid %user.loginname %group.name", "<NA> -1 <NA> <NA>"),
     (happens("exec", BOXED), "%proc.is_exe_from_memfd %proc.is_exe_in_memory", "true true"),
     (happens("exec", TOOL, thread=9), "%evt.type %evt.dir %evt.num %thread.tid", "execve < 1 9"),

@@ -49,7 +49,8 @@ class Process:
         tty: number of the controlling terminal (major << 20 | minor), 0 when there is none.
         cgroup: path in the unified hierarchy, ``/system.slice/ssh.service``; "" when unknown.
         unit: systemd's unit that the cgroup belongs to, ``ssh.service``, ``user@1000.service``; "" when unknown.
-        container: identifier of the container, "" on the host itself.
+        container: identifier of the container, "" on the host itself. Users can make cgroups that look like one.
+        container_of_root: nobody but root can have made the container: only such a one may excuse anything.
         session: sid, 0 when unknown.
     """
 
@@ -70,6 +71,7 @@ class Process:
     cgroup: str = ""
     unit: str = ""
     container: str = ""
+    container_of_root: bool = False
     parent: Process | None = field(default=None, repr=False)
 
     @property

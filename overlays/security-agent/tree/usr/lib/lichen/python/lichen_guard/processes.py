@@ -104,7 +104,9 @@ class ProcessTable:
         process.name = record.name
         process.uid, process.gid, process.real_uid = record.uid, record.gid, record.real_uid
         process.login_uid, process.tty, process.session = record.login_uid, record.tty, record.session
-        process.cgroup, process.unit, process.container = self._cgroups.find(record.cgroup)
+        place = self._cgroups.find(record.cgroup)
+        process.cgroup, process.unit = place.cgroup, place.unit
+        process.container, process.container_of_root = place.container, place.container_of_root
 
     def _unknown(self, record: Record) -> Process:
         parent = self._find(record.parent, record.parent_started) if record.parent else None

@@ -184,6 +184,7 @@ PEOPLE: dict[str, Field] = {
     "group.name": Field("text", lambda f: f.names.group(f.process.gid), cost=5),
     # Of containers only the identifier can be told from outside; image and name are known to their runtime alone.
     "container.id": Field("text", _own(lambda p: p.container or "host")),
+    "container.is_of_root": Field("truth", _own(lambda p: p.container_of_root)),
     "container.name": Field("text", _own(lambda p: None if p.container else "host")),
     "container.image": Field("text", lambda facts: None, NEVER),
     "container.image.repository": Field("text", lambda facts: None, NEVER),
