@@ -52,6 +52,7 @@ class Process:
         container: identifier of the container, "" on the host itself. Users can make cgroups that look like one.
         container_of_root: nobody but root can have made the container: only such a one may excuse anything.
         session: sid, 0 when unknown.
+        holders, weight: the process table's own: what keeps it (table and children), and the bytes it counts for.
     """
 
     pid: int
@@ -73,6 +74,8 @@ class Process:
     container: str = ""
     container_of_root: bool = False
     parent: Process | None = field(default=None, repr=False)
+    holders: int = field(default=0, init=False, repr=False, compare=False)
+    weight: int = field(default=0, init=False, repr=False, compare=False)
 
     @property
     def parent_pid(self) -> int:
