@@ -34,7 +34,7 @@ TEXTS = [
     (happens("exec", TOOL), "%proc.cwd %proc.sname %proc.loginshellid %proc.script", "/root/ bash 60 /opt/tool"),
     (happens("exec", TOOL), "%user.uid %user.name %user.loginuid %user.loginname", "1000 ann 0 root"),
     (happens("exec", TOOL), "%group.gid %group.name %service.unit", "0 root ssh.service"),
-    (happens("exec", TOOL), "%service.cgroup %container.id %container.name", "/system.slice/ssh.service host host"),
+    (happens("exec", TOOL), "%service.cgroup %container.id %container.name", "/system.slice/ssh.service host <NA>"),
     (happens("exec", BOXED), "%container.id %container.name %container.image.repository", "abc123 <NA> <NA>"),
     (happens("exec", BOXED), "%container.is_of_root", "false"),
     (happens("exec", BOX), "%container.id %container.is_of_root", "c0ffee true"),
