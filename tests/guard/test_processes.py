@@ -79,7 +79,8 @@ def test_a_fork_inherits_what_its_parent_ran_then(table: ProcessTable) -> None:
     assert child.parent is bash
     assert table.of(parse(record("bpf", pid=LS, started=2000, parent=1))).parent is bash, "it stays whose child it was"
     ls = table.executed(parse(executed(LS, b"/bin/ls", started=2000)))
-    assert ls.parent is bash
+    table.executed(parse(executed(LS, b"/bin/cat", started=2000)))
+    assert ls.parent is bash, "of an event that was told before"
     assert child.exe == "/bin/bash"
 
 

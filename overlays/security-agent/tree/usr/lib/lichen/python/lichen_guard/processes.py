@@ -140,10 +140,7 @@ class ProcessTable:
     def _keep(self, process: Process, parent: Process | None) -> None:
         process.parent = parent
         if parent:
-            if not parent.holders:  # it was forgotten since it was found
-                self._ancestors[id(parent)] = parent
-                self._weigh(parent)
-            parent.holders += 1
+            self._hold(parent)
         for above, ancestor in enumerate(process.ancestors(), 1):
             if above == ANCESTORS:
                 # Whoever forks and exits for ever would be kept for ever.
@@ -172,8 +169,17 @@ class ProcessTable:
         self._ancestors[id(process)] = process
         self._let_go(process)
 
+    def _hold(self, process: Process) -> None:
+        """One child more."""
+        if not process.holders:  # it was forgotten since it was found
+            self._ancestors[id(process)] = process
+            self._weigh(process)
+            if process.parent:
+                self._hold(process.parent)
+        process.holders += 1
+
     def _let_go(self, process: Process | None) -> None:
-        """One holder less; what has none counts no longer, and holds its own parent no more."""
+        """One holder less; what has none counts no longer, and does not hold its own parent."""
         while process:
             process.holders -= 1
             if process.holders:
@@ -181,8 +187,7 @@ class ProcessTable:
             self._ancestors.pop(id(process), None)
             self._text -= process.weight
             process.weight = 0
-            above, process.parent = process.parent, None
-            process = above
+            process = process.parent
 
     def _orphan(self, process: Process) -> None:
         above, process.parent = process.parent, None
