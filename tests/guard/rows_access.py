@@ -4,7 +4,22 @@ from __future__ import annotations
 
 from lichen_guard.event import Event
 
-from .rule_actors import BOX, CRON, DROPPED, NGINX, PERSON, PYTHON, ROOT, SCRIPT, by, moved, ran, touches, unix
+from .rule_actors import (
+    BOX,
+    CRON,
+    DROPPED,
+    NGINX,
+    PERSON,
+    PERSONS_BOX,
+    PYTHON,
+    ROOT,
+    SCRIPT,
+    by,
+    moved,
+    ran,
+    touches,
+    unix,
+)
 from .rule_scene import connects, happens, process
 
 ROWS: dict[str, tuple[list[Event], list[Event]]] = {
@@ -80,7 +95,7 @@ ROWS: dict[str, tuple[list[Event], list[Event]]] = {
         ],
     ),
     "Shell in a container": (
-        [ran("bash", parent=BOX, tty=34820)],
+        [ran("bash", parent=BOX, tty=34820), ran("bash", parent=PERSONS_BOX, tty=34820)],
         [ran("bash", "-c", "true", parent=BOX), ran("bash", parent=PERSON, tty=34820)],
     ),
     "Reverse shell": (

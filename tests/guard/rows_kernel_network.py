@@ -4,7 +4,21 @@ from __future__ import annotations
 
 from lichen_guard.event import Event
 
-from .rule_actors import BOX, CRON, DROPPED, KERNEL, NGINX, PERSON, PYTHON, ROOT, by, ran, touches, unix
+from .rule_actors import (
+    BOX,
+    CRON,
+    DROPPED,
+    KERNEL,
+    NGINX,
+    PERSON,
+    PERSONS_BOX,
+    PYTHON,
+    ROOT,
+    by,
+    ran,
+    touches,
+    unix,
+)
 from .rule_scene import SYSTEMD, connects, happens, listens, process
 
 ROWS: dict[str, tuple[list[Event], list[Event]]] = {
@@ -13,13 +27,18 @@ ROWS: dict[str, tuple[list[Event], list[Event]]] = {
         [happens("unshare", SYSTEMD, flags=0x20000), happens("setns", by("runc", exe="/usr/bin/runc"), flags=0x20000)],
     ),
     "Namespace entered with a tool": (
-        [ran("nsenter", "-t", "1", "-m", parent=BOX), ran("nsenter", "--target=1", "-a", parent=ROOT)],
+        [
+            ran("nsenter", "-t", "1", "-m", parent=BOX),
+            ran("nsenter", "--target=1", "-a", parent=ROOT),
+            ran("unshare", "-r", "make", parent=PERSONS_BOX),
+        ],
         [ran("unshare", "-r", "make", parent=PERSON)],
     ),
     "Mount by another program": (
         [
             happens("mount", PYTHON, path="/mnt", target="/dev/sda1"),
             happens("mount", by("mount", parent=BOX), path="/mnt", target="/dev/sda1"),
+            happens("mount", by("mount", parent=PERSONS_BOX), path="/mnt", target="/dev/sda1"),
         ],
         [
             happens("mount", by("mount"), path="/mnt", target="/dev/sdb1"),

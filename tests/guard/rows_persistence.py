@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lichen_guard.event import Event
 
-from .rule_actors import CRON, DPKG, DROPPED, JOURNALD, PYTHON, ROOT, by, moved, ran, touches
+from .rule_actors import BOX, CRON, DPKG, DROPPED, JOURNALD, PERSONS_BOX, PYTHON, ROOT, by, moved, ran, touches
 from .rule_scene import SYSTEMD, happens, process
 
 ROWS: dict[str, tuple[list[Event], list[Event]]] = {
@@ -13,16 +13,19 @@ ROWS: dict[str, tuple[list[Event], list[Event]]] = {
             touches("/usr/bin/ls", by("cp")),
             moved("/tmp/sshd", "/usr/sbin/sshd"),
             happens("unlink", by("rm"), path="/usr/bin/sudo"),
+            touches("/usr/bin/ls", by("cp", parent=PERSONS_BOX)),
         ],
         [
+            touches("/usr/bin/ls", by("cp", parent=BOX)),
             touches("/usr/bin/ls.dpkg-new", DPKG),
             touches("/usr/bin/ls", by("cat"), "r"),
             touches("/usr/share/x", by("cp")),
         ],
     ),
     "Write below etc": (
-        [touches("/etc/hosts", by("vi"))],
+        [touches("/etc/hosts", by("vi")), touches("/etc/hosts", by("vi", parent=PERSONS_BOX))],
         [
+            touches("/etc/hosts", by("vi", parent=BOX)),
             touches("/etc/hosts.dpkg-new", DPKG),
             touches("/etc/ld.so.cache~", by("/usr/sbin/ldconfig")),
             touches("/etc/machine-id", SYSTEMD),

@@ -15,7 +15,9 @@ SCRIPT = process("postinst", exe="/usr/bin/dash", script="/var/lib/dpkg/info/x.p
 NGINX = process("nginx", exe="/usr/sbin/nginx", unit="nginx.service", uid=33)
 CRON = process("cron", exe="/usr/sbin/cron", unit="cron.service", uid=0)
 JOURNALD = process("systemd-journald", exe="/usr/lib/systemd/systemd-journald", unit="systemd-journald.service", uid=0)
-BOX = process("sleep", container="c0ffee", exe="/usr/bin/sleep", uid=0)
+BOX = process("sleep", container="c0ffee", container_of_root=True, exe="/usr/bin/sleep", uid=0)
+# In a cgroup that a person made: of a container without root's rights, or of one who poses as such.
+PERSONS_BOX = process("sleep", container="f" * 64, exe="/usr/bin/sleep", unit="user@1000.service", uid=1000)
 UNIT = "jupyter-ann-singleuser.service"
 LAB = process(
     "/opt/ai/bin/python3",

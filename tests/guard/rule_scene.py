@@ -57,6 +57,7 @@ def process(*command: str, exe: str = "", parent: Process = SYSTEMD, name: str =
         "uid": 1000,
         "unit": parent.unit,
         "container": parent.container,
+        "container_of_root": parent.container_of_root,
     } | more
     return Process(name=name or last[:15], exe=exe, arguments=command, parent=parent, **more)
 

@@ -354,6 +354,17 @@ def test_starting_anew_forgets_all(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_files_that_cannot_be_removed_are_a_note(tmp_path: Path) -> None:
+    found = taught(tmp_path)
+    (tmp_path / "model.npz").unlink()
+    (tmp_path / "model.npz").mkdir()
+    found.save(0)
+    found.start_anew(0)
+    assert found.state(0)["state"] == "learning"
+    assert f"{tmp_path}/model.npz cannot be removed: Is a directory" in found.notes[-2]
+    assert [path.name for path in tmp_path.iterdir()] == ["model.npz"], "the others are removed all the same"
+
+
 def test_seal_keeps_names_of_its_file(tmp_path: Path) -> None:
     (tmp_path / "x.npz").write_bytes(b"")
     with pytest.raises(SealError, match=r"x\.npz: none of ours"):

@@ -39,6 +39,7 @@ STATUS: Mapping[str, Any] = {
         "loaded": ["A"],
         "disabled": [],
         "unsupported": ["x: B is off"],
+        "unfilled": ["x: C says <NA>"],
         "unbounded": [],
         "refused": ["f:3:1: no"],
     },
@@ -113,6 +114,7 @@ def test_status_is_for_people_and_machines(run: Run, monkeypatch: pytest.MonkeyP
         "lsm/bpf: no such hook",
         "1 judge",
         "x: B is off",
+        "x: C says <NA>",
         "REFUSED",
         "f:3:1: no",
         "learning, 5 of 100 windows in 1 min 10 s; nothing is told",
@@ -240,6 +242,10 @@ def test_rule_files_are_checked(run: Run, tmp_path: Path) -> None:
         "- rule: A\n  desc: a\n  condition: evt.type = execve\n  output: o\n  priority: NOTICE\n"
     )
     assert run("test", "--rules", str(good)) == (0, "well-formed, rules that judge: 1\n", "")
+    (lacking := tmp_path / "lacking.yaml").write_text(good.read_text().replace("output: o", "output: o %ka.verb"))
+    code, out, _ = run("test", "--json", "--rules", str(lacking))
+    assert (code, json.loads(out)["rules"]) == (0, ["A"])
+    assert json.loads(out)["notes"] == [f"{lacking}:4:13: rule 'A' says <NA>: ka.verb is not to be had"]
     (bad := tmp_path / "bad.yaml").write_text(good.read_text().replace("= execve", "= = execve"))
     code, out, error = run("test", "--rules", str(good), str(bad))
     assert (code, out) == (2, "")

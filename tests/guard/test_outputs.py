@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.server
 import json
 import socket
@@ -11,6 +12,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from email.message import Message
 from pathlib import Path
 from typing import Any
 
@@ -202,7 +204,9 @@ def test_followers_see_all_over_rotations(tmp_path: Path) -> None:
 
 
 @contextmanager
-def web_server(answers: Iterator[int | str]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+def web_server(
+    answers: Iterator[int | str], headers: list[Message] | None = None
+) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """A server that gives these answers in turn: a status, ``hang``, ``drop`` or ``nonsense``."""
     got: list[dict[str, Any]] = []
     released = threading.Event()
@@ -219,6 +223,8 @@ def web_server(answers: Iterator[int | str]) -> Iterator[tuple[str, list[dict[st
                 self.wfile.write(b"SSH-2.0-nothing\r\n\r\n")
             else:
                 got.append(json.loads(body))
+                if headers is not None:
+                    headers.append(self.headers)
                 self.send_response(int(answer))
                 self.send_header("Location", "/elsewhere")
                 self.send_header("Content-Length", "0")
@@ -251,10 +257,25 @@ def test_refusals_are_final_or_pass(status: int, final: bool) -> None:
     assert told.value.final is final
 
 
-@pytest.mark.parametrize("url", ["", "ftp://x/", "http://", "/path", "javascript:alert(1)"])
+@pytest.mark.parametrize(
+    ("who", "sent"), [("ann:pass%20w%C3%B6rd@", "ann:pass w\xf6rd"), ("t%40ken@", "t@ken:"), ("", None)]
+)
+def test_user_and_password_are_sent_along(who: str, sent: str | None) -> None:
+    headers: list[Message] = []
+    with web_server(iter([200]), headers) as (url, _):
+        Webhook(url.replace("://", f"://{who}")).deliver(record())
+    expected = sent and f"Basic {base64.b64encode(sent.encode()).decode()}"
+    assert headers[0]["Authorization"] == expected
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "ftp://x/", "http://", "/path", "javascript:alert(1)", "http://x:99x/", "http://[::1/", "http://x/\xe9\n"],
+)
 def test_other_urls_are_refused(url: str) -> None:
-    with pytest.raises(ValueError, match="no http or https URL"):
+    with pytest.raises(ValueError, match="no http or https URL") as told:
         Webhook(url)
+    assert not url or url not in str(told.value)
 
 
 def test_alerts_outlive_a_server_that_is_slow_refuses_and_dies() -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import struct
 import subprocess
+import sys
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
-from lichen_agent.cgroups import Cgroups, Place, container, mounted, unit
+from lichen_agent.cgroups import Cgroups, Place, container, container_of_root, mounted, unit
+from lichen_guard import processes
 from lichen_guard.places import PlaceError, exempt, layout
 from lichen_guard.processes import ANCESTORS, ProcessTable
 from lichen_guard.record import parse
@@ -75,7 +79,8 @@ def test_a_fork_inherits_what_its_parent_ran_then(table: ProcessTable) -> None:
     assert child.parent is bash
     assert table.of(parse(record("bpf", pid=LS, started=2000, parent=1))).parent is bash, "it stays whose child it was"
     ls = table.executed(parse(executed(LS, b"/bin/ls", started=2000)))
-    assert ls.parent is bash
+    table.executed(parse(executed(LS, b"/bin/cat", started=2000)))
+    assert ls.parent is bash, "of an event that was told before"
     assert child.exe == "/bin/bash"
 
 
@@ -108,6 +113,69 @@ def test_memory_is_bounded_whatever_arguments_are_like(table: ProcessTable) -> N
     assert 0 < held * 80 <= 64 << 20
 
 
+def begotten(table: ProcessTable, pid: int, generation: int) -> None:
+    """The next generation. Its parent runs something else then: the child alone holds what it was."""
+    child = pid + generation + 1
+    numbers = (pid + generation, 1000, 0)
+    table.forked(parse(record("fork", pid=child, parent=pid + generation, parent_started=1000, numbers=numbers)))
+    for one in (pid + generation, child):
+        table.executed(parse(executed(one, b"/" + b"%d" % child * 500, arguments=(b"%d" % child * 140 + b"\0") * 16)))
+
+
+def test_memory_is_bounded_however_many_ancestors_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chains of processes of which only the last is heard of: what they descend from leaves the table, but is held."""
+    monkeypatch.setattr(processes, "TEXT_LIMIT", 2 << 20)
+    table = ProcessTable(NoCgroups(), limit=60)
+    tracemalloc.start()
+    for chain in range(30):
+        for generation in range(30):
+            begotten(table, BASH + 1000 * chain, generation)
+            for earlier in range(chain):
+                table.of(parse(record("bpf", pid=BASH + 1000 * earlier + 30)))
+        table.executed(parse(executed(BASH + 1000 * chain + 30, b"/bin/x")))
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert taken < 4 << 20
+    last = table.known(BASH + 29_030)
+    assert last is not None
+    assert last.exe, "the newest are kept whole"
+    assert last.parent is not None
+
+
+def test_ancestors_are_bounded_in_number() -> None:
+    table = ProcessTable(NoCgroups(), limit=10)
+    for pid in range(BASH, BASH + 200):
+        table.executed(parse(executed(pid, b"/bin/x")))
+        numbers = (BASH, 1000, 0)
+        table.forked(parse(record("fork", pid=pid + 1, parent=pid, parent_started=1000, numbers=numbers)))
+    last = table.known(BASH + 200)
+    assert last is not None
+    assert 10 <= sum(1 for _ in last.ancestors()) <= 21
+
+
+def test_what_an_ancestor_keeps_when_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = ProcessTable(NoCgroups())
+    bash = table.executed(parse(executed(BASH, b"/bin/bash")))
+    child = table.forked(parse(forked()))
+    zsh = table.executed(parse(executed(BASH, b"/bin/zsh")))
+    monkeypatch.setattr(processes, "TEXT_LIMIT", table._text)
+    table.executed(parse(executed(LS + 1, b"/bin/x")))
+    assert child.parent is bash
+    assert (bash.name, bash.exe, bash.arguments) == ("test", "/bin/bash", ())
+    assert table.known(BASH) is zsh
+    assert zsh.arguments
+
+
+def test_what_is_counted_is_what_is_held() -> None:
+    table = ProcessTable(NoCgroups(), limit=50)
+    for chain in range(20):
+        for generation in range(20):
+            begotten(table, BASH + 1000 * chain, generation)
+    held = {id(one): one for process in table._table.values() for one in (process, *process.ancestors())}
+    assert table._text == sum(one.weight for one in held.values())
+    assert {key for key, one in held.items() if one.weight} == {*map(id, table._table.values()), *table._ancestors}
+
+
 def test_an_unknown_process_is_read_from_proc(table: ProcessTable) -> None:
     with subprocess.Popen(["/bin/sleep", "60"], cwd="/usr") as sleep:
         while not Path(f"/proc/{sleep.pid}/cmdline").read_bytes():
@@ -120,6 +188,24 @@ def test_an_unknown_process_is_read_from_proc(table: ProcessTable) -> None:
     assert (process.exe, process.arguments) == (os.path.realpath("/bin/sleep"), ("/bin/sleep", "60"))
     assert (process.cwd, process.started) == ("/usr", started)
     assert other.exe == "", "it started later than the one with this number"
+
+
+def test_a_program_that_was_upgraded_since_it_was_started_is_not_in_memory(table: ProcessTable, tmp_path: Path) -> None:
+    shutil.copy("/bin/sleep", daemon := tmp_path / "daemon")
+    code = "import os; m = os.memfd_create('x'); os.write(m, open('/bin/sleep', 'rb').read()); "
+    code += "os.execv(f'/proc/self/fd/{m}', ['x', '60'])"
+    with subprocess.Popen([daemon, "60"]) as upgraded, subprocess.Popen([sys.executable, "-c", code]) as hidden:
+        while "/memfd:" not in os.readlink(f"/proc/{hidden.pid}/exe"):
+            time.sleep(0.01)
+        daemon.unlink()
+        table.scan()
+        upgraded.kill()
+        hidden.kill()
+    found = [table.known(process.pid) for process in (upgraded, hidden)]
+    assert [(process.exe, process.in_memory) for process in found if process] == [
+        (str(daemon), False),
+        ("/memfd:x", True),
+    ]
 
 
 def test_scan(table: ProcessTable) -> None:
@@ -205,6 +291,37 @@ def test_containers(path: str, expected: str) -> None:
     assert container(path) == expected
 
 
+USER = "/user.slice/user-1000.slice/user@1000.service"
+SERVICE = "/system.slice/x.service"
+
+
+@pytest.mark.parametrize(
+    ("path", "trusted"),
+    [
+        (f"/machine.slice/libpod-{ID}.scope/container", True),
+        (f"/docker/{ID}/nested", True),
+        (f"/{ID}", True),
+        (f"{USER}/app.slice/{ID}", False),
+        (f"{USER}/user.slice/libpod-{ID}.scope/container", False),
+        # Delegated to the user whom a service runs as.
+        (f"{SERVICE}/{ID}", False),
+        (f"{SERVICE}/roots/{ID}", False),
+        (f"/gone/{ID}", False),
+        ("/system.slice/docker.service", False),
+        (USER, False),
+        ("/", False),
+        ("", False),
+    ],
+)
+def test_whoever_may_make_cgroups_cannot_pass_for_a_container_of_root(path: str, trusted: bool) -> None:
+    def owner(folder: str) -> int:
+        if folder == "/gone":
+            raise FileNotFoundError(folder)
+        return 1000 if folder in {USER, f"{USER}/app.slice", f"{USER}/user.slice", SERVICE} else 0
+
+    assert container_of_root(path, owner) is trusted
+
+
 def test_cgroups_of_the_running_system() -> None:
     root = mounted()
     if root is None or os.geteuid() != 0:
@@ -215,6 +332,14 @@ def test_cgroups_of_the_running_system() -> None:
     try:
         assert cgroups.find(folder.stat().st_ino) == Place("/guard-test.service", "guard-test.service")
         assert cgroups.find(root.stat().st_ino).cgroup == "/"
+        (box := folder / ID).mkdir()
+        assert cgroups.find(box.stat().st_ino).container_of_root
+        box.rmdir()
+        os.chown(folder, 1000, 1000)
+        box.mkdir()
+        place = cgroups.find(box.stat().st_ino)
+        assert (place.container, place.container_of_root) == (ID, False)
+        box.rmdir()
     finally:
         folder.rmdir()
     assert cgroups.find(1 << 60) == Place()

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 from lichen_guard.event import Event, Kind, Process
+from lichen_guard.rules import Names
 from lichen_guard.rules.kinds import ALL, CALLS
+from lichen_guard.rules.names import MOST_NAMES, Remembered
 
+from .rule_actors import BOX
 from .rule_scene import SYSTEMD, connects, happens, judge, listens, load, opens, process, rule, start
 
 TOP = process("sshd", exe="/usr/sbin/sshd", pid=50, session=50)
@@ -33,8 +36,11 @@ TEXTS = [
     (happens("exec", TOOL), "%proc.cwd %proc.sname %proc.loginshellid %proc.script", "/root/ bash 60 /opt/tool"),
     (happens("exec", TOOL), "%user.uid %user.name %user.loginuid %user.loginname", "1000 ann 0 root"),
     (happens("exec", TOOL), "%group.gid %group.name %service.unit", "0 root ssh.service"),
-    (happens("exec", TOOL), "%service.cgroup %container.id %container.name", "/system.slice/ssh.service host host"),
+    (happens("exec", TOOL), "%service.cgroup %container.id %container.name", "/system.slice/ssh.service host <NA>"),
     (happens("exec", BOXED), "%container.id %container.name %container.image.repository", "abc123 <NA> <NA>"),
+    (happens("exec", BOXED), "%container.is_of_root", "false"),
+    (happens("exec", BOX), "%container.id %container.is_of_root", "c0ffee true"),
+    (happens("exec", TOOL), "%container.is_of_root", "false"),
     (happens("exec", BOXED), "%user.name %user.loginuid %user.loginname %group.name", "<NA> -1 <NA> <NA>"),
     (happens("exec", BOXED), "%proc.is_exe_from_memfd %proc.is_exe_in_memory", "true true"),
     (happens("exec", TOOL, thread=9), "%evt.type %evt.dir %evt.num %thread.tid", "execve < 1 9"),
@@ -161,6 +167,55 @@ def test_a_ring_of_ancestors_ends(tmp_path: Path) -> None:
     first.parent, second.parent = second, first
     event = happens("exec", first)
     assert judge(tmp_path, "proc.aname = b and not proc.aname = c and not proc.loginshellid exists", event)
+
+
+class Accounts:
+    """A file of accounts and how often it was asked; ``now`` is the time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.now, self.asked = path, 0.0, 0
+        self.path.write_text("ann")
+        self.names = Remembered(self.find, path, lambda: self.now)
+
+    def find(self, number: int) -> str:
+        self.asked += 1
+        return dict(enumerate(self.path.read_text().split(), 1000))[number]
+
+
+def test_new_accounts_get_their_names_and_used_numbers_new_ones(tmp_path: Path) -> None:
+    accounts = Accounts(tmp_path / "passwd")
+    assert [accounts.names(number) for number in (1000, 1001, 1000, 1001)] == ["ann", None, "ann", None]
+    assert accounts.asked == 2
+    (tmp_path / "new").write_text("eve bob")
+    (tmp_path / "new").rename(accounts.path)
+    accounts.now = 0.9
+    assert accounts.names(1000) == "ann", "looking at the file for each event would cost too much"
+    accounts.now = 1.0
+    assert [accounts.names(number) for number in (1000, 1001)] == ["eve", "bob"]
+    accounts.path.unlink()
+    accounts.now = 2.0
+    with pytest.raises(FileNotFoundError):
+        accounts.names(1000)
+
+
+def test_names_from_elsewhere_are_asked_for_again(tmp_path: Path) -> None:
+    """No file changes when systemd gives a number to another of its dynamic users."""
+    accounts = Accounts(tmp_path / "passwd")
+    for accounts.now in (0.0, 10.0, 59.0, 60.0, 61.0):
+        accounts.names(1000)
+    assert accounts.asked == 2
+
+
+def test_names_are_bounded(tmp_path: Path) -> None:
+    accounts = Accounts(tmp_path / "passwd")
+    for number in range(2 * MOST_NAMES):
+        accounts.names(5000 + number)
+    assert len(accounts.names._names) == MOST_NAMES
+
+
+def test_names_of_this_machine() -> None:
+    names = Names()
+    assert (names.user(0), names.group(0), names.user(1 << 40)) == ("root", "root", None)
 
 
 HOSTILE = "\x1b[2J\x07\r\nx\u202e\u2066\x9b\udcff\udc80\u200b\ud800é"

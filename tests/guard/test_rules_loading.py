@@ -205,6 +205,26 @@ def test_what_is_not_to_be_had_is_listed(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "field",
+    ["container.name", "container.image", "container.image.repository", "container.image.tag", "fd.cip", "fd.cnet"],
+)
+def test_a_rule_that_excepts_by_what_is_not_to_be_had_is_listed(tmp_path: Path, field: str) -> None:
+    rules = load(tmp_path, rule(f"evt.type in (execve, connect) and not {field} = 10.0.0.1"))
+    assert names(rules) == []
+    assert [one.field for one in rules.unsupported] == [field]
+
+
+def test_fields_that_alerts_cannot_show_are_listed(tmp_path: Path) -> None:
+    output = ">-\n    of %proc.name %%x.y\n    in %container.image.tag %*proc.env[A] again %container.image.tag"
+    rules = load(tmp_path, rule("proc.name = sh").replace("output: o", f"output: {output}"))
+    assert names(rules) == ["R"]
+    assert [str(one).replace(f"{tmp_path}/", "") for one in rules.unfilled] == [
+        "0.yaml:6:8: rule 'R' says <NA>: container.image.tag is not to be had",
+        "0.yaml:6:29: rule 'R' says <NA>: proc.env[A] is not to be had",
+    ]
+
+
 def test_rules_that_are_switched_off(tmp_path: Path) -> None:
     rules = load(tmp_path, rule("proc.name = sh", more="  enabled: false\n"))
     assert rules.disabled == ("R",)

@@ -44,7 +44,7 @@ def test_every_rule_has_its_row() -> None:
 
 def test_every_rule_can_be_judged_and_sees_all_that_it_waits_for() -> None:
     rules = own_rules()
-    assert (rules.unsupported, rules.unbounded, rules.disabled) == ((), (), ())
+    assert (rules.unsupported, rules.unfilled, rules.unbounded, rules.disabled) == ((), (), (), ())
 
 
 def test_the_order_of_our_files_does_not_matter() -> None:

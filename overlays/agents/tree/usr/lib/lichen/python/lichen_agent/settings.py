@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 
@@ -41,12 +41,14 @@ def faults(
     settings: type,
     ranges: Mapping[str, tuple[float, float]],
     complaint: Callable[[str, object], str] = lambda name, value: "",
+    secrets: Collection[str] = (),
 ) -> list[str]:
     """What is wrong with the values for a dataclass: names that are missing or none of its, types, ranges.
 
     Args:
         ranges: smallest and largest of each number.
         complaint: says more about a value whose type is right, "" for nothing. Asked for fields of simple types.
+        secrets: names whose values are not shown; what ``complaint`` says of them must not show them either.
     """
     types = {field.name: field.type for field in fields(settings)}
     problems = [
@@ -57,13 +59,14 @@ def faults(
             problems.append(f"{name} is missing")
             continue
         value = values[name]
+        shown = name if name in secrets else f"{name} = {value!r}"
         kinds = _KINDS.get(str(wanted))
         if kinds is None:
             continue
         if not isinstance(value, kinds) or (isinstance(value, bool) and wanted != "bool"):
-            problems.append(f"{name} = {value!r}: is to be {wanted}")
+            problems.append(f"{shown}: is to be {wanted}")
         elif name in ranges and not ranges[name][0] <= value <= ranges[name][1]:
             problems.append(f"{name} = {value}: is to be from {ranges[name][0]} to {ranges[name][1]}")
         elif said := complaint(name, value):
-            problems.append(f"{name} = {value!r}: {said}")
+            problems.append(f"{shown}: {said}")
     return problems

@@ -261,6 +261,7 @@ class Agent:
                 "loaded": [rule.name for rule in self.rules.rules],
                 "disabled": list(self.rules.disabled),
                 "unsupported": list(map(str, self.rules.unsupported)),
+                "unfilled": list(map(str, self.rules.unfilled)),
                 "unbounded": list(map(str, self.rules.unbounded)),
                 "refused": list(self.refused),
             },

@@ -210,7 +210,11 @@ class Detector:
         self._empty(now)
         self.scores.clear()
         for name in ("model.npz", "memory.npz"):
-            (self.folder / name).unlink(missing_ok=True)
+            try:
+                (self.folder / name).unlink(missing_ok=True)
+            except OSError as error:
+                # Nothing of it is in use any more; but the next start would read it.
+                self.notes.append(f"{self.folder / name} cannot be removed: {error.strerror}; remove it by hand")
         self.notes.append(f"learning starts anew, from {self.rules.windows} windows")
 
     def stop(self) -> None:

@@ -169,7 +169,7 @@ def _check_rules(options: argparse.Namespace) -> int:
         for problem in error.problems:
             print(problem, file=sys.stderr)
         return MALFORMED
-    notes = [*map(str, rules.unsupported), *map(str, rules.unbounded)]
+    notes = [*map(str, rules.unsupported), *map(str, rules.unfilled), *map(str, rules.unbounded)]
     if options.json:
         print(json.dumps({"rules": [rule.name for rule in rules.rules], "notes": notes, "problems": []}))
     else:

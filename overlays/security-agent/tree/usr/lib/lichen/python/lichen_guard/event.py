@@ -49,8 +49,10 @@ class Process:
         tty: number of the controlling terminal (major << 20 | minor), 0 when there is none.
         cgroup: path in the unified hierarchy, ``/system.slice/ssh.service``; "" when unknown.
         unit: systemd's unit that the cgroup belongs to, ``ssh.service``, ``user@1000.service``; "" when unknown.
-        container: identifier of the container, "" on the host itself.
+        container: identifier of the container, "" on the host itself. Users can make cgroups that look like one.
+        container_of_root: nobody but root can have made the container: only such a one may excuse anything.
         session: sid, 0 when unknown.
+        holders, weight: the process table's own: what keeps it (table and children), and the bytes it counts for.
     """
 
     pid: int
@@ -70,7 +72,10 @@ class Process:
     cgroup: str = ""
     unit: str = ""
     container: str = ""
+    container_of_root: bool = False
     parent: Process | None = field(default=None, repr=False)
+    holders: int = field(default=0, init=False, repr=False, compare=False)
+    weight: int = field(default=0, init=False, repr=False, compare=False)
 
     @property
     def parent_pid(self) -> int:

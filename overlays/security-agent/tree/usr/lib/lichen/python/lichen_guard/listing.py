@@ -50,6 +50,7 @@ def status_text(told: Mapping[str, Any]) -> str:
         *_listed("not attached", [f"{hook}: {why}" for hook, why in told["hooks"].items() if why != "attached"]),
         f"rules: {len(rules['loaded'])} judge, {len(rules['disabled'])} are switched off by their files",
         *_listed("cannot be judged here", rules["unsupported"]),
+        *_listed("asked for in alerts and not known", rules["unfilled"]),
         *_listed("do not see all", rules["unbounded"]),
         *_listed("REFUSED, the rules before them stay", rules["refused"]),
         f"model: {_model_text(told['model'])}",

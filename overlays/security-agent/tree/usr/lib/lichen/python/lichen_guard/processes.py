@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import OrderedDict
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +15,10 @@ from .record import EXEC_IN_MEMORY, EXEC_SCRIPT, Record, text
 
 ARGUMENT_LIMIT = 4096
 MOST_ARGUMENTS = 16384  # bytes of all together, as the sensor tells them
-# Of all processes' arguments together; a program can have 16 KiB of them, and be started 65536 times.
+# Bytes of all texts together; a program can have 16 KiB of arguments, and be started 65536 times.
 TEXT_LIMIT = 64 << 20
+# Bytes of a path that an ancestor keeps when all else of it is given up.
+SHORT = 256
 ANCESTORS = 64
 # The kernel tells /proc's readers starting times in hundredths of a second.
 _TICK = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
@@ -24,15 +27,20 @@ _TICK = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 class ProcessTable:
     """Processes by number and starting time; those of which nothing was heard the longest are forgotten.
 
+    Children hold what their parent was when it made them: also when it is forgotten since, or runs another program.
+    Such ancestors count too. When there are too many, or their texts are too long, the first of them keep their name
+    and a short path, and have no ancestors any more.
+
     Args:
         cgroups: resolves identifiers of cgroups.
-        limit: how many processes are kept.
+        limit: how many processes are kept, and as many ancestors that are no longer among them.
         proc: where procfs is.
     """
 
     def __init__(self, cgroups: Cgroups, *, limit: int = 65536, proc: Path = Path("/proc")) -> None:
         self._cgroups, self._limit, self._proc = cgroups, limit, proc
         self._table: OrderedDict[int, Process] = OrderedDict()
+        self._ancestors: OrderedDict[int, Process] = OrderedDict()  # by id()
         self._text = 0
         # Scripts whose interpreter is about to be started: process -> path, in memory.
         self._scripts: OrderedDict[int, tuple[str, bool]] = OrderedDict()
@@ -104,7 +112,13 @@ class ProcessTable:
         process.name = record.name
         process.uid, process.gid, process.real_uid = record.uid, record.gid, record.real_uid
         process.login_uid, process.tty, process.session = record.login_uid, record.tty, record.session
-        process.cgroup, process.unit, process.container = self._cgroups.find(record.cgroup)
+        place = self._cgroups.find(record.cgroup)
+        moved = process.cgroup != place.cgroup
+        process.cgroup, process.unit = place.cgroup, place.unit
+        process.container, process.container_of_root = place.container, place.container_of_root
+        if moved:
+            self._weigh(process)
+            self._shrink()
 
     def _unknown(self, record: Record) -> Process:
         parent = self._find(record.parent, record.parent_started) if record.parent else None
@@ -125,18 +139,75 @@ class ProcessTable:
 
     def _keep(self, process: Process, parent: Process | None) -> None:
         process.parent = parent
+        if parent:
+            self._hold(parent)
         for above, ancestor in enumerate(process.ancestors(), 1):
             if above == ANCESTORS:
                 # Whoever forks and exits for ever would be kept for ever.
-                ancestor.parent = None
+                self._orphan(ancestor)
         old = self._table.pop(process.pid, None)
-        self._text += _weight(process) - (_weight(old) if old else 0)
         self._table[process.pid] = process
-        while len(self._table) > self._limit or (self._text > TEXT_LIMIT and len(self._table) > 1):
-            _, gone = self._table.popitem(last=False)
-            self._text -= _weight(gone)
-            # Its children hold it.
-            gone.arguments = gone.arguments[:16]
+        process.holders += 1
+        self._weigh(process)
+        if old:
+            self._leaves(old)
+        self._shrink()
+
+    def _shrink(self) -> None:
+        while len(self._table) > self._limit:
+            self._leaves(self._table.popitem(last=False)[1])
+        while len(self._ancestors) > self._limit:
+            self._strip()
+        while self._text > TEXT_LIMIT and (self._ancestors or len(self._table) > 1):
+            if self._ancestors:
+                self._strip()
+            else:
+                self._leaves(self._table.popitem(last=False)[1])
+
+    def _leaves(self, process: Process) -> None:
+        """It is no longer in the table; its children may hold it."""
+        self._ancestors[id(process)] = process
+        self._let_go(process)
+
+    def _hold(self, process: Process) -> None:
+        """One child more."""
+        if not process.holders:  # it was forgotten since it was found
+            self._ancestors[id(process)] = process
+            self._weigh(process)
+            if process.parent:
+                self._hold(process.parent)
+        process.holders += 1
+
+    def _let_go(self, process: Process | None) -> None:
+        """One holder less; what has none counts no longer, and does not hold its own parent."""
+        while process:
+            process.holders -= 1
+            if process.holders:
+                return
+            self._ancestors.pop(id(process), None)
+            self._text -= process.weight
+            process.weight = 0
+            process = process.parent
+
+    def _orphan(self, process: Process) -> None:
+        above, process.parent = process.parent, None
+        self._let_go(above)
+
+    def _strip(self) -> None:
+        """The oldest ancestor counts no longer. It holds none itself, so there are no more such than others."""
+        _, process = self._ancestors.popitem(last=False)
+        self._text -= process.weight
+        process.weight = 0
+        process.arguments = ()
+        process.cwd = process.script = process.cgroup = process.unit = process.container = ""
+        if sys.getsizeof(process.exe) > SHORT:
+            process.exe = ""
+        self._orphan(process)
+
+    def _weigh(self, process: Process) -> None:
+        weight = _weight(process)
+        self._text += weight - process.weight
+        process.weight = weight
 
     def _read(self, pid: int, started: int | None) -> Process | None:
         """What /proc says; None when the process is gone, or another has its number."""
@@ -149,7 +220,8 @@ class ProcessTable:
                 started or int(fields[19]) * _TICK,
                 name=name,
                 exe=exe.removesuffix(" (deleted)"),
-                in_memory=exe.endswith(" (deleted)"),
+                # A file that an upgrade has replaced since is removed too, and was none in memory when it was started.
+                in_memory=exe.startswith("/memfd:"),
                 arguments=_arguments(_beginning(folder / "cmdline")),
                 cwd=_link(folder / "cwd"),
                 tty=_tty(int(fields[4])),
@@ -180,9 +252,11 @@ def _new(record: Record) -> Process:
 
 
 def _weight(process: Process) -> int:
-    """Bytes of memory, about: each text is an object, and a character takes up to four."""
-    texts = (*process.arguments, process.exe, process.cwd, process.script)
-    return sum(80 + 4 * len(item) for item in texts)
+    """Bytes of memory that its texts take at most; some are other processes' too."""
+    texts = (process.exe, process.cwd, process.script, process.cgroup, process.unit, process.container)
+    return (
+        sum(map(sys.getsizeof, texts)) + sys.getsizeof(process.arguments) + sum(map(sys.getsizeof, process.arguments))
+    )
 
 
 def _arguments(raw: bytes) -> tuple[str, ...]:

@@ -92,7 +92,7 @@ def load_settings(path: Path) -> Settings:
         SettingsError: it is missing, no TOML, or has faults; all of them are told.
     """
     values = read_values(path)
-    refuse(path, faults(values, Settings, _RANGES, _complaint))
+    refuse(path, faults(values, Settings, _RANGES, _complaint, secrets={"webhook"}))
     return Settings(**values)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
 import ssl
-from urllib.parse import urlsplit
+from urllib.parse import unquote_to_bytes, urlsplit
 
 from .alertrecord import Record
 from .courier import DeliveryError
@@ -17,15 +18,26 @@ LATER = frozenset({408, 425, 429})  # of the client's errors, those that pass
 class Webhook:
     """One address that takes alerts. Redirects are errors: what is told here shall not go elsewhere.
 
+    A user and a password in the address are sent along (HTTP's basic authentication).
+
     Raises:
-        ValueError: the address is no http or https URL.
+        ValueError: the address is no http or https URL. The message does not show it: it may be a secret.
     """
 
     def __init__(self, url: str, patience: float = PATIENCE) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise ValueError(f"{url}: no http or https URL")
-        self._https, self._host, self._port = parts.scheme == "https", parts.hostname, parts.port
+        try:
+            parts = urlsplit(url)
+            good = parts.scheme in {"http", "https"} and parts.hostname and url.isascii() and url.isprintable()
+            self._https, self._host, self._port = parts.scheme == "https", parts.hostname or "", parts.port
+        except ValueError:
+            good = False
+        if not good:
+            raise ValueError("no http or https URL of a host, a port and printable ASCII characters") from None
+        self._headers = {"Content-Type": "application/json", "User-Agent": "lichen-guard"}
+        who, at, _ = parts.netloc.rpartition("@")
+        if at:
+            told = unquote_to_bytes(who if ":" in who else f"{who}:")
+            self._headers["Authorization"] = f"Basic {base64.b64encode(told).decode()}"
         self._path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         self._patience = patience
 
@@ -44,9 +56,7 @@ class Webhook:
         else:
             connection = http.client.HTTPConnection(self._host, self._port, timeout=self._patience)
         try:
-            connection.request(
-                "POST", self._path, body, {"Content-Type": "application/json", "User-Agent": "lichen-guard"}
-            )
+            connection.request("POST", self._path, body, self._headers)
             status = connection.getresponse().status
         except http.client.HTTPException as error:
             raise DeliveryError(f"the webhook's answer is not HTTP: {type(error).__name__}") from error

@@ -135,10 +135,11 @@ def unit_family(event: Event) -> str:
     """The unit that an event is counted to, without what makes each start of it unique.
 
     ``user@1000.service`` and ``session-3.scope`` stand for thousands of others; as themselves they would be new for
-    ever. A container counts as one, whatever runs in it; what has no unit at all is named by its cgroup.
+    ever. A container that root made counts as one, whatever runs in it; those of a user are part of user@N.service, or
+    anybody could pass for a container. What has no unit at all is named by its cgroup.
     """
     process = event.process
-    name = "container" if process.container else process.unit or process.cgroup or "(none)"
+    name = "container" if process.container_of_root else process.unit or process.cgroup or "(none)"
     return _TRANSIENT.sub("*", _INSTANCE.sub("@*", name))[:256]
 
 

@@ -8,6 +8,17 @@ from __future__ import annotations
 
 from .names import Names
 from .problems import Place, Problem, RulesError
-from .ruleset import Rule, RuleSet, Unbounded, Unsupported, load_rules
+from .ruleset import Rule, RuleSet, Unbounded, Unfilled, Unsupported, load_rules
 
-__all__ = ["Names", "Place", "Problem", "Rule", "RuleSet", "RulesError", "Unbounded", "Unsupported", "load_rules"]
+__all__ = [
+    "Names",
+    "Place",
+    "Problem",
+    "Rule",
+    "RuleSet",
+    "RulesError",
+    "Unbounded",
+    "Unfilled",
+    "Unsupported",
+    "load_rules",
+]

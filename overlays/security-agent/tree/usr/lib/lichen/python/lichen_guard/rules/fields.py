@@ -24,7 +24,6 @@ Plain = str | int | float | bool | None
 Found = Plain | list[str | int | float] | list[int]
 
 NOBODY = 0xFFFFFFFF
-NEVER: frozenset[Kind] = frozenset()  # a field that is known, but always without a value
 O_ACCMODE, O_WRONLY, O_RDWR, O_DIRECTORY = 3, 1, 2, 0o200000
 
 
@@ -184,10 +183,7 @@ PEOPLE: dict[str, Field] = {
     "group.name": Field("text", lambda f: f.names.group(f.process.gid), cost=5),
     # Of containers only the identifier can be told from outside; image and name are known to their runtime alone.
     "container.id": Field("text", _own(lambda p: p.container or "host")),
-    "container.name": Field("text", _own(lambda p: None if p.container else "host")),
-    "container.image": Field("text", lambda facts: None, NEVER),
-    "container.image.repository": Field("text", lambda facts: None, NEVER),
-    "container.image.tag": Field("text", lambda facts: None, NEVER),
+    "container.is_of_root": Field("truth", _own(lambda p: p.container_of_root)),
 }
 
 
@@ -266,12 +262,10 @@ DESCRIPTORS: dict[str, Field] = {
     "fd.sip": Field("address", _address, SOCKETS),
     "fd.rip": Field("address", _address, CONNECT),
     "fd.lip": Field("address", _address, LISTEN),
-    "fd.cip": Field("address", lambda facts: None, NEVER),
     "fd.net": Field("network", _address, SOCKETS, cost=4),
     "fd.snet": Field("network", _address, SOCKETS, cost=4),
     "fd.rnet": Field("network", _address, CONNECT, cost=4),
     "fd.lnet": Field("network", _address, LISTEN, cost=4),
-    "fd.cnet": Field("network", lambda facts: None, NEVER),
     "fd.port": Field("number", _ports, SOCKETS, many="every"),
     "fd.sport": Field("number", _port, SOCKETS),
     "fd.rport": Field("number", _port, CONNECT),

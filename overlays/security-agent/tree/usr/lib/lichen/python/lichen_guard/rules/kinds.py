@@ -28,7 +28,11 @@ What else Falco's words mean here:
 ``user.loginuid``
     -1 when nobody logged in, as in Falco.
 ``container.*``
-    Only the identifier is known; ``host`` when there is no container. Names of images are always missing.
+    Only ``container.id`` is known; ``host`` when there is no container. Names and images are not to be had, so that
+    rules that ask for them are off and listed.
+``container.is_of_root`` (ours)
+    Nobody but root can have made the container. Any user can make a cgroup below user@N.service that looks like a
+    container and has a ``container.id``; rules that leave containers alone ask for this instead.
 ``evt.time``, ``evt.rawtime``
     Since boot (seconds, nanoseconds); the sensor does not tell the time of day.
 """

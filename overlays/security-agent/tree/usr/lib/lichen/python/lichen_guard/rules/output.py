@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lichen_agent.escape import escape
 
 from .fields import Facts, Found, Plain, find_field
+from .problems import Place
+from .text import Text
 
 MISSING = "<NA>"
 MOST_LETTERS = 4096
@@ -48,6 +51,16 @@ class Template:
             fields[name if argument is None else f"{name}[{argument}]"] = value
             words.append(_shown(value))
         return escape("".join(words), MOST_LETTERS), fields
+
+
+def missing_fields(text: Text) -> Mapping[str, Place]:
+    """Fields of an ``output`` that the sensor cannot fill, and where each stands first."""
+    missing: dict[str, Place] = {}
+    for part in PART.finditer(text.value):
+        name, argument = part.group(2), part.group(3)
+        if name and not find_field(name, argument):
+            missing.setdefault(name if argument is None else f"{name}[{argument}]", text.place(part.start()))
+    return missing
 
 
 def _harmless(value: Found) -> Plain:

@@ -17,7 +17,7 @@ from .exceptions import condition_of
 from .expand import Broken, Expander
 from .fields import Facts
 from .names import Names
-from .output import Template
+from .output import MISSING, Template, missing_fields
 from .paths import Spot, wanted, watches_of
 from .problems import Fault, Place, Problem, RulesError
 from .settle import CIRCUMSTANCES, Circumstance, settle
@@ -63,6 +63,18 @@ class Unsupported:
 
 
 @dataclass(frozen=True)
+class Unfilled:
+    """A field of a rule's output that the sensor does not tell: the rule judges, and its alerts say <NA> there."""
+
+    rule: str
+    field: str
+    place: Place
+
+    def __str__(self) -> str:
+        return f"{self.place}: rule {self.rule!r} says {MISSING}: {self.field} is not to be had"
+
+
+@dataclass(frozen=True)
 class Unbounded:
     """Files of a rule that the sensor will not watch, and so events that it will not see."""
 
@@ -81,6 +93,7 @@ class RuleSet:
         rules: those that judge, in the order of the files.
         disabled: names of those that their files switch off.
         unsupported: rules that are off because a field, an operator or every event they wait for is not to be had.
+        unfilled: fields of outputs that are not to be had.
         unbounded: what rules will not see, because no path says which files the sensor has to watch.
     """
 
@@ -101,6 +114,7 @@ class RuleSet:
         self._denials: list[Denial] = []
         self._unbounded: list[Unbounded] = []
         self._unsupported: list[Unsupported] = []
+        self._unfilled: list[Unfilled] = []
         self._rules: dict[str, Rule] = {}
         for definition in definitions.rules.values():
             try:
@@ -112,6 +126,7 @@ class RuleSet:
         self.disabled = tuple(rule.name for rule in definitions.rules.values() if not rule.enabled)
         self.rules = tuple(self._rules.values())
         self.unsupported = tuple(self._unsupported)
+        self.unfilled = tuple(self._unfilled)
         self.unbounded = tuple(self._unbounded)
         if self._problems:
             order = {name: number for number, name in enumerate(definitions.files)}
@@ -161,6 +176,8 @@ class RuleSet:
             frozenset(circumstance.kind for circumstance in possible),
         )
         self._rules[rule.name] = rule
+        missing = missing_fields(definition.output)
+        self._unfilled += (Unfilled(rule.name, name, place) for name, place in missing.items())
         for circumstance, node in possible.items():
             judged = (rule, self._compiler.compile(node))
             if circumstance.kind == "open":
