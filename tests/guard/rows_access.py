@@ -126,8 +126,14 @@ ROWS: dict[str, tuple[list[Event], list[Event]]] = {
         [ran("sh", "-c", "base64 -d key.b64 > key"), ran("base64", "-d")],
     ),
     "Fileless execution": (
-        [ran("x", exe="/memfd:x", in_memory=True), ran("sh", exe="/usr/bin/dash (deleted)", in_memory=True)],
-        [ran("runc", "init", exe="/memfd:runc_cloned:/proc/self/exe", in_memory=True), ran("x")],
+        [
+            ran("x", exe="/memfd:x", in_memory=True),
+            ran("sh", exe="/usr/bin/dash (deleted)", in_memory=True),
+            # Anybody can call a file in memory so.
+            ran("x", exe="/memfd:runc_cloned:/proc/self/exe", in_memory=True),
+            ran("x", exe="/memfd:crun", in_memory=True),
+        ],
+        [ran("runc", "init", exe="/memfd:runc_cloned:/proc/self/exe", in_memory=True, parent=ROOT), ran("x")],
     ),
     "Program run from an open folder": (
         [
