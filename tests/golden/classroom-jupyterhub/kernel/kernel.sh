@@ -4,7 +4,6 @@ set -eu
 umask 022
 export LC_ALL=C.UTF-8 TZ=UTC HOME=/tmp
 
-architecture=amd64
 release=6.12.118-lichen
 linux=$BUILDROOT/linux
 # Results of the steps before this one.
@@ -32,6 +31,8 @@ unpack_source() {
     # The date of the source package is the kernel's: with the same source a newer lock makes the same kernel.
     date=$(tar --extract --to-stdout --file "$BUILDROOT/source.tar" --wildcards './usr/share/doc/*/changelog.Debian.gz' |
         gzip --decompress --stdout | sed -n 's/^ -- .*>  //p;T;q')
+    # An empty date would be today's.
+    [ -n "$date" ] || { echo "the source package's changelog tells no date" >&2; exit 1; }
     SOURCE_DATE_EPOCH=$(date --date "$date" +%s)
     KBUILD_BUILD_TIMESTAMP=$(date --date "$date")
     export SOURCE_DATE_EPOCH KBUILD_BUILD_TIMESTAMP
