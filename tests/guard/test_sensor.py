@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -356,6 +357,21 @@ def test_a_full_ring_is_counted(object_file: Path) -> None:
             subprocess.run(["/bin/true", "x" * 200], check=True)
         assert sensor.lost()["exec"] > 0
         assert sensor.lost()["mount"] == 0
+
+
+def test_an_event_after_an_unread_fork_is_not_waited_for(stage: Stage) -> None:
+    """A fork wakes nobody, and no reader that stands before it may sleep on when an event follows."""
+    code = "import os\nprint(flush=True), input()\nos.waitpid(os.posix_spawn('/bin/true', ['true'], {}), 0)"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-I", "-S", "-c", code], **pipes) as process:  # type: ignore[call-overload]
+        process.stdout.readline()
+        while stage.sensor.poll(50, lambda _: None):
+            continue
+        began, events = time.monotonic(), []
+        process.communicate(b"\n")
+        while not only(events, "exec", lambda event: event.process.parent_pid == process.pid):
+            stage.sensor.poll(30_000, events.append)
+        assert time.monotonic() - began < 15
 
 
 def test_what_the_callback_raises_comes_out(stage: Stage) -> None:

@@ -128,6 +128,9 @@ struct guard_settings settings SEC(".data.settings");
 /* Counts renames of folders and changes of mounts; together with the loader's generation it dates verdicts. */
 u64 moves;
 
+/* The reader that has not come so far in the ring was waked, and has not gone back to sleep since. */
+u64 waked;
+
 /* ---------- scratch, records ---------- */
 
 static __always_inline bool own(void)
@@ -285,8 +288,13 @@ static __noinline void describe(struct guard_scratch *s, struct task_struct *tas
 	bpf_core_read(&r->name, sizeof(r->name), &task->comm);
 }
 
-static __noinline void send(struct guard_scratch *s, struct task_struct *task, u64 flags)
+/*
+ * Nobody waits for what becomes no event: it is read with the next record. Left to itself the kernel wakes a reader that
+ * waits for the very record that comes, and so none that such a record lies before.
+ */
+static __noinline void send(struct guard_scratch *s, struct task_struct *task)
 {
+	u64 flags = BPF_RB_NO_WAKEUP, place = 0;
 	u32 size = s->used;
 
 	describe(s, task);
@@ -294,13 +302,20 @@ static __noinline void send(struct guard_scratch *s, struct task_struct *task, u
 	if (size > RECORD_SIZE)
 		return;
 	head(s)->size = size;
+	if (head(s)->kind < GUARD_KIND_FORK) {
+		place = bpf_ringbuf_query(&ring, BPF_RB_PROD_POS);
+		/* Once is enough until it has read this record: it reads on to the end of the ring. */
+		flags = bpf_ringbuf_query(&ring, BPF_RB_CONS_POS) >= waked ? BPF_RB_FORCE_WAKEUP : 0;
+	}
 	if (bpf_ringbuf_output(&ring, s->record, size, flags))
 		lose(head(s)->kind);
+	else if (flags == BPF_RB_FORCE_WAKEUP)
+		waked = place + 1;
 }
 
 static __always_inline void tell(struct guard_scratch *s)
 {
-	send(s, bpf_get_current_task_btf(), 0);
+	send(s, bpf_get_current_task_btf());
 }
 
 /* A record of numbers alone. */
@@ -479,8 +494,7 @@ int BPF_PROG(sched_process_fork, struct task_struct *parent, struct task_struct 
 	head(s)->number[0] = parent->tgid;
 	head(s)->number[1] = started;
 	head(s)->number[2] = started >> 32;
-	/* Nobody waits for it: it is read with the next event. */
-	send(s, child, BPF_RB_NO_WAKEUP);
+	send(s, child);
 	give(number);
 	return 0;
 }

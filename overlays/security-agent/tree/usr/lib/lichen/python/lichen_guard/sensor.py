@@ -21,6 +21,8 @@ _SETTINGS = struct.Struct("<4Q4I")
 _LSM = Path("/sys/kernel/security/lsm")
 # How often it is seen whether programs that denials let through were replaced, by an update for example.
 _EXEMPT_SECONDS = 10.0
+# After some events the next are left to gather for so long: every record wakes whoever has read all before it.
+_REST_SECONDS = 0.005
 
 
 class SensorError(Exception):
@@ -58,7 +60,7 @@ class Sensor:
         # What the kernel's maps hold.
         self._held: dict[str, dict[bytes, bytes]] = {"places": {}, "names": {}, "exempt": {}}
         self._generation, self._enforcing, self._checked = 0, False, time.monotonic()
-        self._told = 0
+        self._told, self._rests_until = 0, 0.0
         try:
             self._library = Library()
             self._cpus = self._library.call("libbpf_num_possible_cpus")
@@ -143,9 +145,12 @@ class Sensor:
         try:
             if self._denials and time.monotonic() - self._checked >= _EXEMPT_SECONDS:
                 self._update_exempt()
+            time.sleep(max(0.0, self._rests_until - time.monotonic()))
             self._ring.poll(timeout_ms)
         except BpfError as error:
             raise SensorError("events cannot be read", str(error), "Restart the agent.") from error
+        if self._told > before:
+            self._rests_until = time.monotonic() + _REST_SECONDS
         return self._told - before
 
     def lost(self) -> Mapping[str, int]:
