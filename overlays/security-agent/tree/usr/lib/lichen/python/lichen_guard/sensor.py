@@ -183,7 +183,10 @@ class Sensor:
             changed = [name for name in _TABLES if self._repair(name)]
             if self._settings.get(bytes(4), _SETTINGS.size) != self._ordered:
                 changed.append("settings")
-                self._settings.set(bytes(4), self._ordered)
+            if changed:
+                # Verdicts made meanwhile are void.
+                self._generation += 1
+                self._configure()
         except BpfError as error:
             raise SensorError("the sensor cannot be kept as it was", str(error), "Restart the agent.") from error
         return changed
