@@ -19,11 +19,13 @@ def record(
     cgroup: int = 1,
     name: bytes = b"test",
     thread: int | None = None,
+    uid: int = 1000,
+    lent: bool = False,
 ) -> bytes:
     """One record, head and strings."""
     body = b"".join(struct.pack("<H", len(text)) + text for text in strings)
     padded = (*numbers, 0, 0, 0, 0, 0)[:5]
-    who = (pid, pid if thread is None else thread, parent, 7, 1000, 100, 1001, 0xFFFFFFFF, 136 << 20 | 3)
+    who = (pid, pid if thread is None else thread, parent, 7, uid, 100, 1001, 0xFFFFFFFF, 136 << 20 | 3)
     times = (5_000, started, parent_started, cgroup, denied)
-    head: bytes = HEAD.pack(HEAD.size + len(body), KINDS.index(kind), 0, *times, *who, *padded, name)
+    head: bytes = HEAD.pack(HEAD.size + len(body), KINDS.index(kind), lent, *times, *who, *padded, name)
     return head + body

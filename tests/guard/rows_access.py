@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 from lichen_guard.event import Event
 
 from .rule_actors import (
@@ -21,6 +24,15 @@ from .rule_actors import (
     unix,
 )
 from .rule_scene import connects, happens, process
+
+CAP_NET_RAW = 1 << 13
+
+
+def gains(program: str, *, new_uid: int = 0, uid: int = 0, new_gid: int = 1000, gained: int = 0, **more: Any) -> Event:
+    """A person starts a program whose file brings rights."""
+    brought = {"old_uid": 1000, "new_uid": new_uid, "old_gid": 1000, "new_gid": new_gid, "gained": gained, **more}
+    return replace(ran(program, parent=PERSON, uid=uid), **brought)
+
 
 ROWS: dict[str, tuple[list[Event], list[Event]]] = {
     "Read sensitive file untrusted": (
@@ -68,12 +80,49 @@ ROWS: dict[str, tuple[list[Event], list[Event]]] = {
         [ran("useradd", "-r", "daemon", parent=SCRIPT), ran("id", "eve")],
     ),
     "Root rights without su": (
-        [happens("setuid", PYTHON, old_uid=1000, new_uid=0)],
+        [
+            happens("setuid", PYTHON, old_uid=1000, new_uid=0),
+            gains("/tmp/shell"),
+            gains("/usr/bin/dash"),
+        ],
         [
             happens("setuid", by("sudo"), old_uid=1000, new_uid=0),
             happens("setuid", process("sshd-session", exe="/usr/lib/openssh/sshd-session"), old_uid=1000, new_uid=0),
             happens("setuid", CRON, old_uid=0, new_uid=1000),
             happens("setuid", PYTHON, old_uid=0, new_uid=0),
+            gains("/usr/bin/su"),
+            gains("/usr/bin/sudo"),
+            gains("/usr/bin/passwd"),
+            gains("/usr/bin/newgrp"),
+            gains("/usr/bin/mount"),
+            gains("/usr/bin/umount"),
+            gains("/usr/bin/fusermount3"),
+            gains("/usr/bin/pkexec"),
+            gains("/usr/lib/openssh/ssh-keysign"),
+            gains("/usr/lib/dbus-1.0/dbus-daemon-launch-helper"),
+            gains("/usr/lib/polkit-1/polkit-agent-helper-1"),
+            gains("/usr/bin/ping", old_uid=1000, new_uid=1000, gained=CAP_NET_RAW),
+            ran("/tmp/shell", parent=ROOT),
+            ran("/tmp/shell"),
+        ],
+    ),
+    "Root rights from nowhere": (
+        [
+            happens("setuid", PYTHON, old_uid=1000, new_uid=0, unexplained=True),
+            happens("setuid", by("sudo"), old_uid=1000, new_uid=0, unexplained=True),
+        ],
+        [happens("setuid", PYTHON, old_uid=1000, new_uid=0), gains("/tmp/shell")],
+    ),
+    "Rights from an unusual file": (
+        [
+            gains("/usr/bin/python3.13", new_uid=1000, uid=1000, gained=1 << 7),
+            gains("/tmp/shell", new_uid=1000, uid=1000, new_gid=42),
+        ],
+        [
+            gains("/usr/bin/ping", new_uid=1000, uid=1000, gained=CAP_NET_RAW),
+            gains("/usr/bin/chage", new_uid=1000, uid=1000, new_gid=42),
+            gains("/tmp/shell", gained=1 << 7),
+            ran("/tmp/shell"),
         ],
     ),
     "SSH keys of a person changed": (

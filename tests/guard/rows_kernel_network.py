@@ -53,6 +53,10 @@ ROWS: dict[str, tuple[list[Event], list[Event]]] = {
             happens("bpf", by("bpftool", exe="/usr/sbin/bpftool"), number=5),
         ],
     ),
+    "Agent's BPF opened": (
+        [happens("bpf", by("bpftool", exe="/usr/sbin/bpftool"), number=number) for number in (13, 14, 30)],
+        [happens("bpf", DROPPED, number=number) for number in (0, 5, 28)],
+    ),
     "Kernel setting that runs programs changed": (
         [
             touches("/proc/sys/kernel/core_pattern", by("bash", parent=BOX)),

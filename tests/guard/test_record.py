@@ -17,6 +17,7 @@ from lichen_guard.watch import Interest
 from tests.conftest import REPOSITORY
 from tests.guard.records import record
 
+SILENT = {"fork", "script", "rights"}
 HEADER = (REPOSITORY.overlays / "security-agent/bpf/lichen-guard.h").read_text()
 
 
@@ -33,6 +34,7 @@ def test_numbers_are_those_of_the_header() -> None:
     for name in ("EXEC_IN_MEMORY", "EXEC_SCRIPT", "SETATTR_MODE", "SETATTR_OWNER"):
         assert defined[name] == getattr(layout, name)
     assert defined["PREFIX_SIZE"] == PREFIX_LIMIT
+    assert HEADER.index("GUARD_KIND_FORK") > HEADER.index("GUARD_KIND_CAPSET"), "those after it wake nobody"
 
 
 def test_the_head_is_that_of_the_header() -> None:
@@ -80,12 +82,23 @@ def test_the_head() -> None:
         (record("module", b""), {"path": ""}),
         (record("setns", numbers=(0x40000000,)), {"flags": 0x40000000}),
         (record("signal", numbers=(15,)), {"number": 15}),
+        (record("setgid", numbers=(1000, 42)), {"old_gid": 1000, "new_gid": 42}),
+        (record("setgroups", numbers=(3,)), {"number": 3}),
+        (record("capset", numbers=(1 << 13, 1 << 7)), {"gained": 1 << 13 | 1 << 39}),
         (record("ptrace", numbers=(77,)), {"target_pid": 77}),
     ],
 )
 def test_events(data: bytes, expected: dict[str, object]) -> None:
     made = told(data)
     assert {name: getattr(made, name) for name in expected} == expected
+
+
+def test_an_exec_with_rights_of_its_file() -> None:
+    strings = (b"/usr/bin/su", b"su", b"/", b"su\0")
+    rights = parse(record("rights", numbers=(1000, 0, 1000, 1 << 21, 1)))
+    made = event(parse(record("exec", *strings)), Process(1), "", rights)
+    assert (made.old_uid, made.new_uid, made.old_gid, made.new_gid) == (1000, 0, 1000, 100)
+    assert made.gained == 1 << 21 | 1 << 32
 
 
 def test_a_long_name_keeps_every_byte() -> None:
@@ -116,7 +129,7 @@ def test_what_is_no_record(data: bytes, why: str) -> None:
 def test_any_bytes(seed: int) -> None:
     """Each is an event or a RecordError, nothing else."""
     chance = random.Random(seed)
-    whole = [record(kind, *[b"/x"] * layout._STRINGS.get(kind, 0)) for kind in KINDS if kind not in {"fork", "script"}]
+    whole = [record(kind, *[b"/x"] * layout._STRINGS.get(kind, 0)) for kind in KINDS if kind not in SILENT]
     understood = 0
     for _ in range(3000):
         data = bytearray(chance.choice(whole) if chance.random() < 0.8 else chance.randbytes(chance.randrange(300)))
@@ -127,7 +140,7 @@ def test_any_bytes(seed: int) -> None:
             del data[chance.randrange(len(data) + 1) :]
         try:
             taken = parse(bytes(data))
-            if taken.kind not in {"fork", "script"}:
+            if taken.kind not in SILENT:
                 event(taken, Process(1), "")
         except RecordError:
             continue

@@ -329,6 +329,10 @@ ENFORCED = [
         [("module", (), 0, ("/usr/bin/kmod", "/usr/sbin/dkms"))],
     ),
     ("evt.type = ptrace", [("ptrace", (), 0, ())]),
+    (
+        "evt.type = bpf and evt.arg.cmd in (BPF_LINK_GET_FD_BY_ID, BPF_MAP_GET_FD_BY_ID, BPF_PROG_GET_FD_BY_ID)",
+        [("bpf", (), 0, ())],
+    ),
 ]
 
 
@@ -361,6 +365,9 @@ def test_denials(tmp_path: Path, condition: str, expected: list[tuple[object, ..
             "some changes of files without the others (create, link, setattr, symlink)",
         ),
         ("evt.type = connect and fd.sport = 1", "connect events"),
+        ("evt.type = bpf", "bpf without evt.arg.cmd in (BPF_LINK_GET_FD_BY_ID, BPF_MAP_GET_FD_BY_ID"),
+        ("evt.type = bpf and evt.arg.cmd in (BPF_MAP_GET_FD_BY_ID)", "evt.arg.cmd in"),
+        ("evt.type = bpf and evt.arg.cmd = BPF_PROG_LOAD", "evt.arg.cmd ="),
         ("evt.type = execve and proc.exepath = /a and not (proc.exepath = /b and proc.exepath = /c)", "(or)"),
         (
             "(evt.is_open_read = true and fd.name = /a) or (evt.is_open_write = true and fd.name = /b)",

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import struct
 import subprocess
 import sys
+import tempfile
+import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +19,7 @@ from lichen_guard.sensor import Sensor, SensorError
 from lichen_guard.watch import Denial, Interest, Watch
 
 from tests.guard.kernel import Stage, compiled, only, why_not
+from tests.guard.records import record
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not())
 
@@ -288,6 +293,135 @@ os.setuid(65534)
     assert [(e.old_uid, e.new_uid) for e in only(events, "setuid")] == [(0, 65534)]
 
 
+def test_groups_and_capabilities(stage: Stage) -> None:
+    stage.needs("lsm/task_fix_setgid", "lsm/task_fix_setgroups", "lsm/capset")
+    code = """
+import ctypes
+def capset(effective):
+    data = (ctypes.c_uint32 * 6)(effective, 0xFFFFFFFF, 0, 0, 0x1FF, 0)
+    assert not ctypes.CDLL(None).capset((ctypes.c_uint32 * 2)(0x20080522, 0), data)
+capset(1 << 6)
+capset(1 << 6 | 1 << 13)
+os.setgroups([7, 8])
+os.setgid(65534)
+"""
+    events = stage.python(code)
+    assert [e.gained for e in only(events, "capset")] == [1 << 13], "what is given up is not told"
+    assert [e.number for e in only(events, "setgroups")] == [2]
+    assert [(e.old_gid, e.new_gid) for e in only(events, "setgid")] == [(0, 65534)]
+
+
+AS_NOBODY = "os.setgroups([]); os.setresgid(*[65534] * 3); os.setresuid(*[65534] * 3); os.execv(a[0], a)"
+
+
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """A folder in which nobody may start programs."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+def test_root_by_a_setuid_file(stage: Stage, public: Path) -> None:
+    stage.needs("lsm/bprm_committing_creds", "lsm/task_fix_setuid")
+    shell = public / "shell"
+    shutil.copy("/bin/dash", shell)
+    shell.chmod(0o6755)
+    events = stage.python(AS_NOBODY, shell, "-p", "-c", "/bin/true; exit 0")
+    [started] = only(events, "exec", lambda event: event.process.exe == str(shell))
+    assert (started.old_uid, started.new_uid, started.process.uid) == (65534, 0, 0)
+    assert (started.old_gid, started.new_gid) == (65534, 0)
+    assert started.gained >> 21 & 1, "CAP_SYS_ADMIN"
+    others = only(events, "exec", lambda event: event is not started)
+    assert {(event.old_uid, event.new_uid, event.gained) for event in others} == {(0, 0, 0)}
+    assert not only(events, "setuid", lambda event: event.unexplained)
+
+
+def test_capabilities_of_a_file(stage: Stage, public: Path) -> None:
+    stage.needs("lsm/bprm_committing_creds")
+    program = public / "true"
+    shutil.copy("/bin/true", program)
+    # Version 2, in effect: CAP_SETUID (linux/capability.h, struct vfs_cap_data).
+    os.setxattr(program, "security.capability", struct.pack("<5I", 0x02000001, 1 << 7, 0, 0, 0))
+    [started] = only(stage.python(AS_NOBODY, program), "exec", lambda event: event.process.exe == str(program))
+    assert (started.old_uid, started.new_uid, started.gained) == (65534, 65534, 1 << 7)
+
+
+def test_root_that_nothing_explains(stage: Stage) -> None:
+    stage.needs("lsm/bprm_committing_creds", "lsm/task_fix_setuid")
+    ways = """
+os.setresuid(65534, 65534, 0); open("/dev/null"); os.setresuid(0, 0, 0)
+if not os.fork(): os.execv("/bin/true", ["true"])
+os.wait()
+os.setresuid(65534, 65534, 0)
+if not os.fork(): os.setresuid(0, 0, 0); os.execv("/bin/true", ["true"])
+os.wait()
+"""
+    events: list[Event] = []
+    assert not only(stage.python(ways), "setuid", lambda event: event.unexplained)
+    stage.sensor._callback = events.append
+    # As if a hole in the kernel had been used between them.
+    for uid in (1000, 0, 0):
+        stage.sensor._receive(record("bpf", numbers=(5,), uid=uid))
+    assert [(e.kind, e.old_uid, e.new_uid, e.unexplained) for e in events] == [
+        ("bpf", 0, 0, False),
+        ("setuid", 1000, 0, True),
+        ("bpf", 0, 0, False),
+        ("bpf", 0, 0, False),
+    ]
+
+
+# Opens all maps, programs and links of the machine by their numbers; how many the kernel refused.
+OPENING = """
+import ctypes
+from struct import pack
+libc, number = ctypes.CDLL(None, use_errno=True), 321 if os.uname().machine == "x86_64" else 280
+def bpf(command, *values):
+    attributes = ctypes.create_string_buffer(pack(f"<{len(values)}I", *values), 128)
+    return libc.syscall(number, command, attributes, 128), int.from_bytes(attributes[4:8], "little")
+refused = 0
+for following, opening in ((12, 14), (11, 13), (31, 30)):
+    at = 0
+    while True:
+        result, at = bpf(following, at, 0)
+        if result: break
+        opened = bpf(opening, at, 0, int(a[0]) if opening == 14 else 0)[0]
+        refused += opened < 0 and ctypes.get_errno() == 1
+sys.exit(refused > 255 and 255 or refused)
+"""
+
+
+def test_who_opens_the_sensor_itself(stage: Stage) -> None:
+    stage.needs("lsm/bpf")
+    told = Counter(event.number for event in only(stage.python(OPENING, "0"), "bpf"))
+    ours = Counter(struct.unpack("<II", key)[0] for key in stage.sensor._held["ours"])
+    assert told == ours
+    assert ours[14] >= 9
+    assert ours[13] == len(stage.sensor.hooks)
+    only_read = Counter(event.number for event in only(stage.python(OPENING, "8"), "bpf"))
+    assert only_read == {13: ours[13], 30: ours[30]}, "to read a map does no harm"
+    stage.sensor.set_denials([Denial("opening", "bpf")])
+    stage.sensor.enforce(True)
+    events = only(stage.python(OPENING, "0", check=False), "bpf")
+    assert stage.returned == ours.total()
+    assert {event.denied for event in events} == {"opening"}
+
+
+def test_what_others_changed_is_as_it_was_again(stage: Stage, watched: Path) -> None:
+    stage.sensor.set_watches([Watch("prefix", str(watched), ALL), Watch("name", "id_rsa", ALL)])
+    assert stage.sensor.repair() == []
+    (watched / "file").touch()
+    tables = stage.sensor._tables
+    for key in stage.sensor._held["places"]:
+        tables["places"].remove(key)
+    tables["names"].set(bytes(64), bytes(4))
+    assert not only(stage.python("open(a[0])", watched / "file"), "open")
+    stage.sensor._settings.set(bytes(4), bytes(56))
+    assert stage.sensor.repair() == ["places", "names", "settings"]
+    assert stage.sensor.repair() == []
+    assert only(stage.python("open(a[0])", watched / "file"), "open")
+
+
 def test_denial_of_files(stage: Stage, watched: Path) -> None:
     secret, allowed = watched / "secret", watched.parent / "allowed"
     secret.write_text("x")
@@ -356,6 +490,22 @@ def test_a_full_ring_is_counted(object_file: Path) -> None:
             subprocess.run(["/bin/true", "x" * 200], check=True)
         assert sensor.lost()["exec"] > 0
         assert sensor.lost()["mount"] == 0
+
+
+def test_an_event_after_an_unread_fork_is_not_waited_for(stage: Stage) -> None:
+    """A fork wakes nobody, and no reader that stands before it may sleep on when an event follows."""
+    code = "import os\nprint(flush=True), input()\nos.waitpid(os.posix_spawn('/bin/true', ['true'], {}), 0)"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-I", "-S", "-c", code], **pipes) as process:  # type: ignore[call-overload]
+        process.stdout.readline()
+        while stage.sensor.poll(50, lambda _: None):
+            continue
+        events: list[Event] = []
+        began = time.monotonic()
+        process.communicate(b"\n")
+        while not only(events, "exec", lambda event: event.process.parent_pid == process.pid):
+            stage.sensor.poll(30_000, events.append)
+        assert time.monotonic() - began < 15
 
 
 def test_what_the_callback_raises_comes_out(stage: Stage) -> None:

@@ -63,6 +63,7 @@ class MadeUpSensor:
         self.closed = False
         self.faulty = 0
         self.refuses = 0
+        self.changed: list[str] = []
 
     def poll(self, timeout_ms: int, callback: Callable[[Event], None]) -> int:
         turn = next(self.turns, None)
@@ -89,6 +90,12 @@ class MadeUpSensor:
 
     def lost(self) -> Mapping[str, int]:
         return dict(self.counts)
+
+    def repair(self) -> Sequence[str]:
+        changed, self.changed = self.changed, []
+        if "gone" in changed:
+            raise SensorError("the sensor cannot be kept as it was", "Operation not permitted", "Restart the agent.")
+        return changed
 
     def close(self) -> None:
         self.closed = True
@@ -159,6 +166,21 @@ def test_crash_is_seen_by_the_next_start(tmp_path: Path) -> None:
     assert "OSError: the ring is gone" in bench.told[1].text
     assert Bench(tmp_path, MadeUpSensor()).run() == ["Sensor was detached", "Agent started", "Agent stopped"]
     assert Bench(tmp_path, MadeUpSensor()).run() == ["Agent started", "Agent stopped"]
+
+
+def test_a_sensor_that_others_changed_is_told(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, sensor := MadeUpSensor())
+    sensor.changed = ["places", "settings"]
+    assert bench.run() == ["Agent started", "Sensor changed by others", "Agent stopped"]
+    assert "places, settings were no longer" in bench.told[1].text
+    assert bench.told[1].priority is Priority.CRITICAL
+
+
+def test_a_sensor_that_cannot_be_kept_as_it_was_is_told(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, sensor := MadeUpSensor())
+    sensor.changed = ["gone"]
+    assert bench.run() == ["Agent started", "Sensor changed by others", "Agent stopped"]
+    assert "cannot be kept as it was: Operation not permitted" in bench.told[1].text
 
 
 def test_power_failure_is_not_taken_for_a_kill(tmp_path: Path) -> None:

@@ -115,6 +115,14 @@ struct {
 	__type(value, u64);
 } exempt SEC(".maps");
 
+/* The sensor's own maps, programs and links, for those who open one by its number. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct guard_object);
+	__type(value, u32);
+} ours SEC(".maps");
+
 /* Per inode one word: what is known of it in the lowest byte, above it a digest of what that depends on. */
 struct {
 	__uint(type, BPF_MAP_TYPE_INODE_STORAGE);
@@ -127,6 +135,9 @@ struct guard_settings settings SEC(".data.settings");
 
 /* Counts renames of folders and changes of mounts; together with the loader's generation it dates verdicts. */
 u64 moves;
+
+/* The reader that has not come so far in the ring was waked, and has not gone back to sleep since. */
+u64 waked;
 
 /* ---------- scratch, records ---------- */
 
@@ -273,6 +284,7 @@ static __noinline void describe(struct guard_scratch *s, struct task_struct *tas
 	r->uid = BPF_CORE_READ(cred, euid.val);
 	r->gid = BPF_CORE_READ(cred, egid.val);
 	r->real_uid = BPF_CORE_READ(cred, uid.val);
+	r->lent = cred != BPF_CORE_READ(task, real_cred);
 	r->login_uid = 0xffffffff;
 	if (bpf_core_field_exists(task->loginuid))
 		r->login_uid = BPF_CORE_READ(task, loginuid.val);
@@ -285,8 +297,13 @@ static __noinline void describe(struct guard_scratch *s, struct task_struct *tas
 	bpf_core_read(&r->name, sizeof(r->name), &task->comm);
 }
 
-static __noinline void send(struct guard_scratch *s, struct task_struct *task, u64 flags)
+/*
+ * Nobody waits for what becomes no event: it is read with the next record. Left to itself the kernel wakes a reader that
+ * waits for the very record that comes, and so none that such a record lies before.
+ */
+static __noinline void send(struct guard_scratch *s, struct task_struct *task)
 {
+	u64 flags = BPF_RB_NO_WAKEUP, place = 0;
 	u32 size = s->used;
 
 	describe(s, task);
@@ -294,13 +311,20 @@ static __noinline void send(struct guard_scratch *s, struct task_struct *task, u
 	if (size > RECORD_SIZE)
 		return;
 	head(s)->size = size;
+	if (head(s)->kind < GUARD_KIND_FORK) {
+		place = bpf_ringbuf_query(&ring, BPF_RB_PROD_POS);
+		/* Once is enough until it has read this record: it reads on to the end of the ring. */
+		flags = bpf_ringbuf_query(&ring, BPF_RB_CONS_POS) >= waked ? BPF_RB_FORCE_WAKEUP : 0;
+	}
 	if (bpf_ringbuf_output(&ring, s->record, size, flags))
 		lose(head(s)->kind);
+	else if (flags == BPF_RB_FORCE_WAKEUP)
+		waked = place + 1;
 }
 
 static __always_inline void tell(struct guard_scratch *s)
 {
-	send(s, bpf_get_current_task_btf(), 0);
+	send(s, bpf_get_current_task_btf());
 }
 
 /* A record of numbers alone. */
@@ -479,8 +503,7 @@ int BPF_PROG(sched_process_fork, struct task_struct *parent, struct task_struct 
 	head(s)->number[0] = parent->tgid;
 	head(s)->number[1] = started;
 	head(s)->number[2] = started >> 32;
-	/* Nobody waits for it: it is read with the next event. */
-	send(s, child, BPF_RB_NO_WAKEUP);
+	send(s, child);
 	give(number);
 	return 0;
 }
@@ -557,6 +580,38 @@ int BPF_PROG(bprm_check_security, struct linux_binprm *bprm)
 	return denied ? -EPERM : 0;
 }
 
+/* ---------- credentials ---------- */
+
+/*
+ * A file's setuid and setgid bits and capabilities, before the exec takes them over; what is told of the exec comes
+ * after it. Capabilities within a user namespace that somebody made count for nothing outside.
+ */
+SEC("lsm/bprm_committing_creds")
+int BPF_PROG(bprm_committing_creds, struct linux_binprm *bprm)
+{
+	const struct cred *new = bprm->cred, *old = BPF_CORE_READ(bpf_get_current_task_btf(), cred);
+	u32 before = BPF_CORE_READ(old, euid.val), group = BPF_CORE_READ(old, egid.val), after, number;
+	u64 gained = 0;
+	struct guard_scratch *s;
+
+	after = BPF_CORE_READ(new, euid.val);
+	if (!BPF_CORE_READ(new, user_ns, level))
+		gained = BPF_CORE_READ(new, cap_permitted.val) & ~BPF_CORE_READ(old, cap_permitted.val);
+	if (own() || (before == after && group == BPF_CORE_READ(new, egid.val) && !gained))
+		return 0;
+	s = begin(GUARD_KIND_RIGHTS, &number);
+	if (!s)
+		return 0;
+	head(s)->number[0] = before;
+	head(s)->number[1] = after;
+	head(s)->number[2] = group;
+	head(s)->number[3] = gained;
+	head(s)->number[4] = gained >> 32;
+	tell(s);
+	give(number);
+	return 0;
+}
+
 SEC("lsm/task_fix_setuid")
 int BPF_PROG(task_fix_setuid, struct cred *new, const struct cred *old)
 {
@@ -566,6 +621,37 @@ int BPF_PROG(task_fix_setuid, struct cred *new, const struct cred *old)
 		tell_numbers(GUARD_KIND_SETUID, before, after, 0);
 	return 0;
 }
+
+SEC("lsm/task_fix_setgid")
+int BPF_PROG(task_fix_setgid, struct cred *new, const struct cred *old)
+{
+	u32 before = old->egid.val, after = new->egid.val;
+
+	if (before != after && !own())
+		tell_numbers(GUARD_KIND_SETGID, before, after, 0);
+	return 0;
+}
+
+SEC("lsm/task_fix_setgroups")
+int BPF_PROG(task_fix_setgroups, struct cred *new, const struct cred *old)
+{
+	if (!own())
+		tell_numbers(GUARD_KIND_SETGROUPS, BPF_CORE_READ(new, group_info, ngroups), 0, 0);
+	return 0;
+}
+
+/* Giving capabilities up is what careful programs do all day. */
+SEC("lsm/capset")
+int BPF_PROG(capset, struct cred *new, const struct cred *old)
+{
+	u64 gained = BPF_CORE_READ(new, cap_effective.val) & ~BPF_CORE_READ(old, cap_effective.val);
+
+	if (gained && !BPF_CORE_READ(new, user_ns, level) && !own())
+		tell_numbers(GUARD_KIND_CAPSET, gained, gained >> 32, 0);
+	return 0;
+}
+
+/* ---------- what reaches into others, and into us ---------- */
 
 static __noinline int traced(u32 target)
 {
@@ -598,9 +684,24 @@ int BPF_PROG(task_kill, struct task_struct *target, struct kernel_siginfo *info,
 	return 0;
 }
 
-SEC("lsm/bpf")
-int BPF_PROG(bpf_command, int command)
+/*
+ * Whoever has one of our maps can blind us, by a single number in the settings; whoever has a program can replace parts
+ * of it. Both are had by their number only: nothing of ours is pinned. To read a map does no harm.
+ */
+static __always_inline bool opens_ours(u32 command, union bpf_attr *attr)
 {
+	struct guard_object object = { .command = command, .id = BPF_CORE_READ(attr, map_id) };
+
+	if (command == BPF_MAP_GET_FD_BY_ID && BPF_CORE_READ(attr, open_flags) & BPF_F_RDONLY)
+		return false;
+	return bpf_map_lookup_elem(&ours, &object);
+}
+
+SEC("lsm/bpf")
+int BPF_PROG(bpf_command, int command, union bpf_attr *attr)
+{
+	u64 denied = 0;
+
 	if (own())
 		return 0;
 	switch (command) {
@@ -609,9 +710,19 @@ int BPF_PROG(bpf_command, int command)
 	case BPF_RAW_TRACEPOINT_OPEN:
 	case BPF_LINK_CREATE:
 	case BPF_LINK_UPDATE:
-		tell_numbers(GUARD_KIND_BPF, command, 0, 0);
+		break;
+	case BPF_PROG_GET_FD_BY_ID:
+	case BPF_MAP_GET_FD_BY_ID:
+	case BPF_LINK_GET_FD_BY_ID:
+		if (!opens_ours(command, attr))
+			return 0;
+		denied = refused_by(settings.deny_bpf);
+		break;
+	default:
+		return 0;
 	}
-	return 0;
+	tell_numbers(GUARD_KIND_BPF, command, 0, denied);
+	return denied ? -EPERM : 0;
 }
 
 /* ---------- files ---------- */

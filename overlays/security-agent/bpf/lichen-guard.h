@@ -6,7 +6,7 @@
 #ifndef LICHEN_GUARD_H
 #define LICHEN_GUARD_H
 
-/* Kinds of records. FORK and SCRIPT are for the loader's process table and become no events. */
+/* Kinds of records. FORK and those after it tell the loader more about others, and become no events. */
 enum guard_kind {
 	GUARD_KIND_EXEC,
 	GUARD_KIND_OPEN,
@@ -26,8 +26,12 @@ enum guard_kind {
 	GUARD_KIND_SETNS,
 	GUARD_KIND_UNSHARE,
 	GUARD_KIND_SIGNAL,
+	GUARD_KIND_SETGID,
+	GUARD_KIND_SETGROUPS,
+	GUARD_KIND_CAPSET,
 	GUARD_KIND_FORK,
 	GUARD_KIND_SCRIPT,
+	GUARD_KIND_RIGHTS,
 	GUARD_KINDS,
 };
 
@@ -67,7 +71,7 @@ enum guard_denial {
 struct guard_record {
 	__u32 size;
 	__u16 kind;
-	__u16 unused;
+	__u16 lent; /* rights are another's for the moment, as the kernel does for overlays */
 	__u64 time;
 	__u64 started;
 	__u64 parent_started;
@@ -92,6 +96,7 @@ struct guard_settings {
 	__u64 deny_in_memory; /* bit n: denial n is of this kind; these know no places */
 	__u64 deny_module;
 	__u64 deny_ptrace;
+	__u64 deny_bpf; /* of opening what is ours */
 	__u32 agent; /* tgid whose own doings are not told */
 	__u32 enforcing;
 	__u32 deny_exec; /* some place refuses exec */
@@ -108,6 +113,12 @@ struct guard_place {
 	__u64 deny[GUARD_DENIALS]; /* bit n: denial n */
 	__u32 interest;
 	__u32 unused;
+};
+
+/* One of the sensor's own, and the command of bpf() that opens such a one. */
+struct guard_object {
+	__u32 command;
+	__u32 id;
 };
 
 /* A program file that a denial lets through; the value is a mask of denials. */

@@ -99,6 +99,16 @@ number = 321 if platform.machine() == "x86_64" else 280
 assert ctypes.CDLL(None, use_errno=True).syscall(number, 5, attributes, len(attributes)) >= 0, os.strerror(
     ctypes.get_errno())
 """
+_OPEN_BPF = """
+import ctypes, platform, struct
+number = 321 if platform.machine() == "x86_64" else 280
+bpf = ctypes.CDLL(None).syscall
+at = ctypes.create_string_buffer(128)
+# Every map of the machine: what follows (BPF_MAP_GET_NEXT_ID), and then that one (BPF_MAP_GET_FD_BY_ID).
+while bpf(number, 12, at, 128) == 0:
+    at[:4] = at[4:8]
+    bpf(number, 14, ctypes.create_string_buffer(at[:4], 128), 128)
+"""
 _LISTEN = """
 import os, shutil, subprocess
 program = os.path.join(os.environ["OPEN"], "listener")
@@ -287,6 +297,15 @@ ACTIONS = (
     Action("setuid bit", "T1548.001", ("Setuid bit set",), 'cp /usr/bin/true "$OPEN/shell"; chmod u+s "$OPEN/shell"'),
     Action("root rights without su", "T1068", ("Root rights without su",), python(_BECOME_ROOT)),
     Action(
+        "root rights by a setuid shell",
+        "T1548.001",
+        ("Root rights without su",),
+        'chmod 711 "$WORK"; cp /usr/bin/dash "$WORK/shell"; chmod 4755 "$WORK/shell"; '
+        'setpriv --reuid 65534 --regid 65534 --clear-groups "$WORK/shell" -p -c "id -u"',
+        "! findmnt --noheadings --output OPTIONS --target /var/lib | grep -qw nosuid",
+        "/var/lib is mounted nosuid",
+    ),
+    Action(
         "module insertion",
         "T1547.006",
         ("Kernel module from an unusual place", "Kernel module loaded by hand"),
@@ -341,6 +360,7 @@ ACTIONS = (
         ("Agent's settings changed",),
         "mkdir -p /etc/lichen/guard; echo > /etc/lichen/guard/attack; rm /etc/lichen/guard/attack",
     ),
+    Action("agent's BPF opened", "T1562.001", ("Agent's BPF opened",), python(_OPEN_BPF)),
     Action(
         "disk written directly",
         "T1561",

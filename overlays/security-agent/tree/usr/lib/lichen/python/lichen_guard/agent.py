@@ -26,7 +26,7 @@ from .windows import SECOND, Window, Windows
 
 POLL = 200  # milliseconds that the sensor is waited for before we look around
 WATCHDOG = 5 * SECOND
-LOOK = 10 * SECOND  # between two looks at what was lost
+LOOK = 10 * SECOND  # between two looks at what was lost, and whether the sensor still is as we made it
 KEEP = 600 * SECOND  # between two times that what was seen is written down
 # The rule that sees the harmless file of `lichen-guard test`.
 SELF_TEST = "Self-test of lichen-guard"
@@ -55,6 +55,9 @@ class SensorLike(Protocol):
 
     def lost(self) -> Mapping[str, int]:
         """Of each kind, since the start."""
+
+    def repair(self) -> Sequence[str]:
+        """Make settings and tables what they were again; those that were not."""
 
     def close(self) -> None:
         """Detach."""
@@ -172,6 +175,7 @@ class Agent:
         self.outputs.turn()
 
     def _look(self, now: int) -> None:
+        self._repair()
         lost = self.sensor.lost()
         if alert := self.losses.report(lost, now):
             self.outputs.tell(alert)
@@ -186,6 +190,17 @@ class Agent:
             self.metrics.threshold.set(self.detector.model.threshold if self.detector.model else 1)
             self.metrics.raise_to(self.metrics.windows, "", self.detector.judged)
             self.metrics.raise_to(self.metrics.anomalies, "", self.detector.told)
+
+    def _repair(self) -> None:
+        """Whoever is root can blind the sensor by what it was told; that shall not last, nor go untold."""
+        try:
+            changed = self.sensor.repair()
+        except SensorError as error:
+            self.say("Sensor changed by others", Priority.CRITICAL, str(error))
+            return
+        if changed:
+            text = f"{', '.join(changed)} were no longer as the agent made them, and are again; look who was root"
+            self.say("Sensor changed by others", Priority.CRITICAL, text)
 
     # Rules
 

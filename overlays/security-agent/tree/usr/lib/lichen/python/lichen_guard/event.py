@@ -12,7 +12,7 @@ from typing import Literal
 
 # One name for each thing that the sensor reports.
 Kind = Literal[
-    "exec",  # a program was started; process is the new program
+    "exec",  # a program was started; process is the new program. What its file brings: .old_uid, .new_gid, .gained ...
     "open",  # a file of interest was opened: .path, .flags
     "create",  # a file, folder, device or link was made: .path; of links also .target
     "unlink",  # a file or folder was removed: .path
@@ -24,12 +24,15 @@ Kind = Literal[
     "listen",  # .address, .port, .transport, .family
     "ptrace",  # attach to the process .target_pid
     "mount",  # .path is the mount point, .target the source, .type the file system
-    "setuid",  # credentials changed: .old_uid -> .new_uid (effective)
+    "setuid",  # .old_uid -> .new_uid (effective)
     "module",  # a kernel module was loaded: .path, or "" when it came from memory
     "bpf",  # bpf() with command .number
     "setns",  # joined a namespace; .flags are CLONE_NEW*
     "unshare",  # made namespaces; .flags are CLONE_NEW*
     "signal",  # signal .number was sent to the agent itself
+    "setgid",  # .old_gid -> .new_gid (effective)
+    "setgroups",  # the other groups changed; .number is how many there are now
+    "capset",  # a process put capabilities that it may use into effect: .gained
 ]
 
 
@@ -102,6 +105,9 @@ class Event:
         family: ``ipv4``, ``ipv6`` or ``unix``; transport: ``tcp``, ``udp`` or "".
         address: in the usual notation; of a unix socket its path.
         local_port: of a connect, 0 when the kernel has not chosen it yet.
+        unexplained: of a setuid: nobody asked the kernel for it, but the process is root now.
+        old_uid, new_uid, old_gid, new_gid: of an exec alike, and zero, when the file has no bits that change them.
+        gained: capabilities that the process had not before, bit n for number n.
         denied: name of the rule by which the kernel was told to refuse it; "" when it was let through.
     """
 
@@ -124,4 +130,8 @@ class Event:
     target_pid: int = 0
     old_uid: int = 0
     new_uid: int = 0
+    old_gid: int = 0
+    new_gid: int = 0
+    gained: int = 0
+    unexplained: bool = False
     denied: str = ""

@@ -61,7 +61,7 @@ _SAID = {
     "connects": "connections",
     "listens": "sockets that listen",
     "kernel": "ptrace, mounts, modules, bpf, namespaces, signals to the agent",
-    "identities": "changes of the user",
+    "identities": "changes of user, groups and capabilities",
 }
 
 FEATURES: Sequence[Feature] = (

@@ -9,8 +9,11 @@ from typing import get_args
 
 from .event import Event, Kind, Process
 
-# In the order of the header's enum guard_kind. The last two are for the process table and become no events.
-KINDS: tuple[str, ...] = (*get_args(Kind), "fork", "script")
+# In the order of the header's enum guard_kind. The last three tell more about others and become no events.
+KINDS: tuple[str, ...] = (*get_args(Kind), "fork", "script", "rights")
+
+# Commands of bpf() (enum bpf_cmd) that open what is there already.
+BPF_PROG_GET_FD_BY_ID, BPF_MAP_GET_FD_BY_ID, BPF_LINK_GET_FD_BY_ID = 13, 14, 30
 
 EXEC_IN_MEMORY, EXEC_SCRIPT = 1, 2
 SETATTR_MODE, SETATTR_OWNER = 1, 2
@@ -53,6 +56,7 @@ class Record:
         cgroup: identifier of the cgroup.
         denied: bit n is set when denial n refuses it.
         numbers, strings: what they are depends on the kind.
+        lent: it acts with another's rights for the moment, as the kernel does for overlays.
     """
 
     kind: str
@@ -73,6 +77,7 @@ class Record:
     numbers: tuple[int, ...]
     name: str
     strings: list[bytes]
+    lent: bool = False
 
 
 def text(data: bytes) -> str:
@@ -99,7 +104,7 @@ def parse(data: bytes) -> Record:
     if len(strings) != _STRINGS.get(kind, 0):
         raise RecordError(f"record of the kind {kind} with {len(strings)} strings, not {_STRINGS.get(kind, 0)}")
     called = text(fields[22].split(b"\0", 1)[0])
-    return Record(*(kind, *fields[3:17], fields[17:22], called, strings))
+    return Record(*(kind, *fields[3:17], fields[17:22], called, strings), lent=bool(fields[2]))
 
 
 def _strings(data: bytes, size: int) -> list[bytes]:
@@ -115,13 +120,14 @@ def _strings(data: bytes, size: int) -> list[bytes]:
     return strings
 
 
-def event(record: Record, process: Process, denied: str) -> Event:
+def event(record: Record, process: Process, denied: str, rights: Record | None = None) -> Event:
     """The event that a record tells.
 
     Args:
-        record: any but ``fork`` and ``script``.
+        record: any but ``fork``, ``script`` and ``rights``.
         process: who did it.
         denied: name of the rule that refused it, or "".
+        rights: of an exec, what its file brings.
 
     Raises:
         RecordError: an address has a wrong length.
@@ -131,6 +137,9 @@ def event(record: Record, process: Process, denied: str) -> Event:
     if record.kind in _PATHS:
         made.path = text(record.strings[0])
     match record.kind:
+        case "exec" if rights:
+            made.old_uid, made.new_uid, made.old_gid, *_ = rights.numbers
+            made.new_gid, made.gained = record.gid, rights.numbers[3] | rights.numbers[4] << 32
         case "open":
             made.flags = first
         case "create":
@@ -142,17 +151,26 @@ def event(record: Record, process: Process, denied: str) -> Event:
             made.owner = third if first & SETATTR_OWNER and third != _NOBODY else None
         case "connect" | "listen":
             _endpoint(made, record)
+        case "setuid" | "setgid" | "capset":
+            _credentials(made, first, second)
         case "ptrace":
             made.target_pid = first
         case "mount":
             made.flags, made.target, made.type = first, text(record.strings[1]), text(record.strings[2])
-        case "setuid":
-            made.old_uid, made.new_uid = first, second
-        case "bpf" | "signal":
+        case "bpf" | "signal" | "setgroups":
             made.number = first
         case "setns" | "unshare":
             made.flags = first
     return made
+
+
+def _credentials(made: Event, first: int, second: int) -> None:
+    if made.kind == "setuid":
+        made.old_uid, made.new_uid = first, second
+    elif made.kind == "setgid":
+        made.old_gid, made.new_gid = first, second
+    else:
+        made.gained = first | second << 32
 
 
 def _endpoint(made: Event, record: Record) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import struct
 import time
@@ -11,16 +12,24 @@ from pathlib import Path
 from lichen_agent.cgroups import Cgroups
 from lichen_agent.libbpf import BpfError, BpfObject, Library, Map, Ring
 
+from .credentials import Credentials
 from .event import Event
+from .ours import objects
 from .places import PlaceError, exempt, layout, without_place
 from .processes import ProcessTable
 from .record import KINDS, Record, RecordError, event, parse
 from .watch import Denial, Watch
 
-_SETTINGS = struct.Struct("<4Q4I")
+_SETTINGS = struct.Struct("<5Q4I")
+# Tables of the kernel's part, with the bytes of a key and of a value.
+_TABLES = {"places": (260, 48), "names": (64, 4), "exempt": (16, 8), "ours": (8, 4)}
+# What tells every way in which a process can become root.
+_EXPLAINING = ("lsm/task_fix_setuid", "lsm/bprm_committing_creds")
 _LSM = Path("/sys/kernel/security/lsm")
 # How often it is seen whether programs that denials let through were replaced, by an update for example.
 _EXEMPT_SECONDS = 10.0
+# After some events the next are left to gather for so long: every record wakes whoever has read all before it.
+_REST_SECONDS = 0.005
 
 
 class SensorError(Exception):
@@ -56,9 +65,10 @@ class Sensor:
         self._denials: tuple[Denial, ...] = ()
         self._watches: tuple[Watch, ...] = ()
         # What the kernel's maps hold.
-        self._held: dict[str, dict[bytes, bytes]] = {"places": {}, "names": {}, "exempt": {}}
+        self._held: dict[str, dict[bytes, bytes]] = {name: {} for name in _TABLES}
+        self._ordered = b""
         self._generation, self._enforcing, self._checked = 0, False, time.monotonic()
-        self._told = 0
+        self._told, self._rests_until = 0, 0.0
         try:
             self._library = Library()
             self._cpus = self._library.call("libbpf_num_possible_cpus")
@@ -70,14 +80,15 @@ class Sensor:
             raise SensorError("the sensor cannot be loaded", str(error), _remedy()) from error
         self._cgroups = Cgroups()
         self._processes = ProcessTable(self._cgroups)
+        self._credentials, self._untold = Credentials(), 0
         try:
-            self._places, self._names, self._exempt_map, self._lost, self._settings = (
-                self._object.map(name) for name in ("places", "names", "exempt", "lost", ".data.settings")
-            )
+            self._tables = {name: self._object.map(name) for name in _TABLES}
+            self._lost, self._settings = self._object.map("lost"), self._object.map(".data.settings")
             self._ring = Ring(self._library, self._object.map("ring"), self._receive)
             self._slots = slots
             self._configure()
             self._object.attach()
+            self._fill("ours", objects())
         except BpfError as error:
             self._object.close()
             raise SensorError("the sensor cannot be started", str(error), _remedy()) from error
@@ -143,9 +154,12 @@ class Sensor:
         try:
             if self._denials and time.monotonic() - self._checked >= _EXEMPT_SECONDS:
                 self._update_exempt()
+            time.sleep(max(0.0, self._rests_until - time.monotonic()))
             self._ring.poll(timeout_ms)
         except BpfError as error:
             raise SensorError("events cannot be read", str(error), "Restart the agent.") from error
+        if self._told > before:
+            self._rests_until = time.monotonic() + _REST_SECONDS
         return self._told - before
 
     def lost(self) -> Mapping[str, int]:
@@ -155,6 +169,27 @@ class Sensor:
             counts = self._lost.get(struct.pack("<I", number), 8 * self._cpus)
             lost[kind] = sum(struct.unpack(f"<{self._cpus}Q", counts))
         return lost
+
+    def repair(self) -> Sequence[str]:
+        """Looks whether settings and tables still are what they were made, and makes them so again.
+
+        Returns:
+            The names of those that somebody else had changed.
+
+        Raises:
+            SensorError: they cannot be read, or not be written any more.
+        """
+        try:
+            changed = [name for name in _TABLES if self._repair(name)]
+            if self._settings.get(bytes(4), _SETTINGS.size) != self._ordered:
+                changed.append("settings")
+            if changed:
+                # Verdicts made meanwhile are void.
+                self._generation += 1
+                self._configure()
+        except BpfError as error:
+            raise SensorError("the sensor cannot be kept as it was", str(error), "Restart the agent.") from error
+        return changed
 
     def close(self) -> None:
         """Detaches everything; nothing is refused any more."""
@@ -176,21 +211,32 @@ class Sensor:
         laid = layout(watches, denials)
         # Numbers may mean other denials now: meanwhile none may hold.
         self._configure(paused=True)
-        _replace(self._places, self._held["places"], laid.places)
-        _replace(self._names, self._held["names"], laid.names)
+        self._fill("places", laid.places)
+        self._fill("names", laid.names)
         self._watches, self._denials = watches, denials
         self._update_exempt()
         self._generation += 1
         self._configure()
 
+    def _fill(self, table: str, new: Mapping[bytes, bytes]) -> None:
+        _replace(self._tables[table], self._held[table], new)
+
+    def _repair(self, table: str) -> bool:
+        found, held = _contents(self._tables[table], *_TABLES[table]), self._held[table]
+        if found == held:
+            return False
+        _replace(self._tables[table], found, held)
+        return True
+
     def _update_exempt(self) -> None:
-        _replace(self._exempt_map, self._held["exempt"], exempt(self._denials))
+        self._fill("exempt", exempt(self._denials))
         self._checked = time.monotonic()
 
     def _configure(self, *, paused: bool = False) -> None:
-        masks = [without_place(self._denials, kind) for kind in ("exec-in-memory", "module", "ptrace")]
+        masks = [without_place(self._denials, kind) for kind in ("exec-in-memory", "module", "ptrace", "bpf")]
         switches = self._enforcing and not paused, any(denial.kind == "exec" for denial in self._denials)
-        self._settings.set(bytes(4), _SETTINGS.pack(self._generation, *masks, os.getpid(), *switches, self._slots))
+        self._ordered = _SETTINGS.pack(self._generation, *masks, os.getpid(), *switches, self._slots)
+        self._settings.set(bytes(4), self._ordered)
 
     def _receive(self, data: bytes) -> None:
         try:
@@ -198,23 +244,44 @@ class Sensor:
         except RecordError:
             self.faulty += 1
             return
-        if made:
+        for one in made:
             self._told += 1
-            self._callback(made)
+            self._callback(one)
 
-    def _interpret(self, record: Record) -> Event | None:
+    def _interpret(self, record: Record) -> list[Event]:
+        """Mostly one event; none of what only tells more about others."""
+        before, rights = self._credentials.follow(record), None
         match record.kind:
             case "fork":
-                self._processes.forked(record)
-                return None
-            case "script":
-                self._processes.script(record)
-                return None
+                process = self._processes.forked(record)
             case "exec":
-                process = self._processes.executed(record)
+                process, rights = self._processes.executed(record), self._credentials.brought(record)
             case _:
                 process = self._processes.of(record)
-        return event(record, process, self._rule(record.denied))
+        made = []
+        if before is not None and self._nothing_was_lost():
+            how = {"old_uid": before, "new_uid": record.uid, "unexplained": True}
+            made.append(Event("setuid", record.time, process, record.thread, **how))  # type: ignore[arg-type]
+        match record.kind:
+            case "script":
+                self._processes.script(record)
+            case "rights":
+                self._credentials.granted(record)
+            case "fork":
+                pass
+            case _:
+                made.append(event(record, process, self._rule(record.denied), rights))
+        return made
+
+    def _nothing_was_lost(self) -> bool:
+        """Whether nothing was lost since the last time that could have told how somebody became root."""
+        if any(self._object.hooks.get(hook) != "attached" for hook in _EXPLAINING):
+            return False
+        lost = self.lost()
+        untold, self._untold = self._untold, lost["setuid"] + lost["rights"]
+        if self._untold != untold:
+            self._credentials.forget()
+        return self._untold == untold
 
     def _rule(self, denied: int) -> str:
         """Name of the first denial in the mask."""
@@ -235,6 +302,15 @@ def _replace(target: Map, held: dict[bytes, bytes], new: Mapping[bytes, bytes]) 
         if held.get(key) != value:
             target.set(key, value)
             held[key] = value
+
+
+def _contents(target: Map, key_bytes: int, value_bytes: int) -> dict[bytes, bytes]:
+    found = {}
+    for key in target.keys(key_bytes):
+        # What goes while we read is missing, which is found as well.
+        with contextlib.suppress(BpfError):
+            found[key] = target.get(key, value_bytes)
+    return found
 
 
 def _power_of_two(size: int) -> int:

@@ -47,13 +47,13 @@ class Denial:
         rule: name of the rule that asks for it.
         kind: ``exec`` of a program, ``exec-in-memory`` of one that is in no folder (no paths), ``open`` (to read or
             write as ``interest`` says), ``change`` (create, rename, link, symlink, setattr), ``unlink``, ``module``
-            (no paths), ``ptrace`` (no paths).
+            (no paths), ``ptrace`` (no paths), ``bpf``: to open what is the sensor's own (no paths).
         paths: prefixes as in :class:`Watch`; empty for kinds without.
         except_programs: program files that may all the same, absolute paths.
     """
 
     rule: str
-    kind: Literal["exec", "exec-in-memory", "open", "change", "unlink", "module", "ptrace"]
+    kind: Literal["exec", "exec-in-memory", "open", "change", "unlink", "module", "ptrace", "bpf"]
     paths: tuple[str, ...] = ()
     interest: Interest = NOTHING
     except_programs: tuple[str, ...] = ()

@@ -32,7 +32,7 @@ GROUPS: Mapping[str, frozenset[Kind]] = {
     "connects": frozenset({"connect"}),
     "listens": frozenset({"listen"}),
     "kernel": frozenset({"ptrace", "mount", "module", "bpf", "setns", "unshare", "signal"}),
-    "identities": frozenset({"setuid"}),
+    "identities": frozenset({"setuid", "setgid", "setgroups", "capset"}),
 }
 
 

@@ -40,7 +40,21 @@ BPF_COMMANDS = (
     *("BPF_MAP_CREATE", "BPF_MAP_LOOKUP_ELEM", "BPF_MAP_UPDATE_ELEM", "BPF_MAP_DELETE_ELEM", "BPF_MAP_GET_NEXT_KEY"),
     *("BPF_PROG_LOAD", "BPF_OBJ_PIN", "BPF_OBJ_GET", "BPF_PROG_ATTACH", "BPF_PROG_DETACH", "BPF_PROG_TEST_RUN"),
     *("BPF_PROG_GET_NEXT_ID", "BPF_MAP_GET_NEXT_ID", "BPF_PROG_GET_FD_BY_ID", "BPF_MAP_GET_FD_BY_ID"),
-    *("BPF_OBJ_GET_INFO_BY_FD", "BPF_PROG_QUERY", "BPF_RAW_TRACEPOINT_OPEN", "BPF_BTF_LOAD"),
+    *("BPF_OBJ_GET_INFO_BY_FD", "BPF_PROG_QUERY", "BPF_RAW_TRACEPOINT_OPEN", "BPF_BTF_LOAD", "BPF_BTF_GET_FD_BY_ID"),
+    *("BPF_TASK_FD_QUERY", "BPF_MAP_LOOKUP_AND_DELETE_ELEM", "BPF_MAP_FREEZE", "BPF_BTF_GET_NEXT_ID"),
+    *("BPF_MAP_LOOKUP_BATCH", "BPF_MAP_LOOKUP_AND_DELETE_BATCH", "BPF_MAP_UPDATE_BATCH", "BPF_MAP_DELETE_BATCH"),
+    *("BPF_LINK_CREATE", "BPF_LINK_UPDATE", "BPF_LINK_GET_FD_BY_ID", "BPF_LINK_GET_NEXT_ID", "BPF_ENABLE_STATS"),
+    *("BPF_ITER_CREATE", "BPF_LINK_DETACH", "BPF_PROG_BIND_MAP", "BPF_TOKEN_CREATE"),
+)
+# By their numbers, include/uapi/linux/capability.h.
+CAPABILITIES = (
+    *("CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_SETGID"),
+    *("CAP_SETUID", "CAP_SETPCAP", "CAP_LINUX_IMMUTABLE", "CAP_NET_BIND_SERVICE", "CAP_NET_BROADCAST"),
+    *("CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_IPC_LOCK", "CAP_IPC_OWNER", "CAP_SYS_MODULE", "CAP_SYS_RAWIO"),
+    *("CAP_SYS_CHROOT", "CAP_SYS_PTRACE", "CAP_SYS_PACCT", "CAP_SYS_ADMIN", "CAP_SYS_BOOT", "CAP_SYS_NICE"),
+    *("CAP_SYS_RESOURCE", "CAP_SYS_TIME", "CAP_SYS_TTY_CONFIG", "CAP_MKNOD", "CAP_LEASE", "CAP_AUDIT_WRITE"),
+    *("CAP_AUDIT_CONTROL", "CAP_SETFCAP", "CAP_MAC_OVERRIDE", "CAP_MAC_ADMIN", "CAP_SYSLOG", "CAP_WAKE_ALARM"),
+    *("CAP_BLOCK_SUSPEND", "CAP_AUDIT_READ", "CAP_PERFMON", "CAP_BPF", "CAP_CHECKPOINT_RESTORE"),
 )
 
 
@@ -63,6 +77,24 @@ def _mode(event: Event) -> str | None:
 
 def _command(event: Event) -> str:
     return BPF_COMMANDS[event.number] if 0 <= event.number < len(BPF_COMMANDS) else str(event.number)
+
+
+def _gained(event: Event) -> str | None:
+    names = {1 << number: name for number, name in enumerate(CAPABILITIES)}
+    return "|".join(_flags(event.gained, names)) or None
+
+
+def _change(event: Event, before: int, after: int, wanted: int) -> int | None:
+    """Of an exec only where its file changes it."""
+    return None if event.kind == "exec" and before == after else wanted
+
+
+def _user(event: Event, wanted: int) -> int | None:
+    return _change(event, event.old_uid, event.new_uid, wanted)
+
+
+def _group(event: Event, wanted: int) -> int | None:
+    return _change(event, event.old_gid, event.new_gid, wanted)
 
 
 def _signal(event: Event) -> str:
@@ -106,8 +138,12 @@ ARGUMENTS: Mapping[str, Argument] = {
         "number",
         user=True,
     ),
-    "euid": Argument(_kinds("setuid"), lambda event: event.new_uid, "number", user=True),
-    "olduid": Argument(_kinds("setuid"), lambda event: event.old_uid, "number", user=True),
+    "euid": Argument(_kinds("setuid", "exec"), lambda event: _user(event, event.new_uid), "number", user=True),
+    "olduid": Argument(_kinds("setuid", "exec"), lambda event: _user(event, event.old_uid), "number", user=True),
+    "unexplained": Argument(_kinds("setuid"), lambda event: "true" if event.unexplained else "false"),
+    "egid": Argument(_kinds("setgid", "exec"), lambda event: _group(event, event.new_gid), "number"),
+    "oldgid": Argument(_kinds("setgid", "exec"), lambda event: _group(event, event.old_gid), "number"),
+    "cap_gained": Argument(_kinds("capset", "exec"), _gained),
     "request": Argument(_kinds("ptrace"), lambda event: "PTRACE_ATTACH"),
     "pid": Argument(_kinds("ptrace"), lambda event: event.target_pid, "number"),
     "dev": Argument(_kinds("mount"), _target),

@@ -17,13 +17,17 @@ from .settle import Circumstance, settle
 from .tree import And, Check, Node, Not, Or
 
 POSSIBLE = (
-    "what can: evt.type of exec, open, changes, unlink, module or ptrace; file.path (of exec: proc.exepath) with =, in "
-    "or pmatch and absolute paths without patterns; proc.is_exe_in_memory = true; not proc.exepath in (...)"
+    "what can: evt.type of exec, open, changes, unlink, module, ptrace or bpf; file.path (of exec: proc.exepath) with "
+    "=, in or pmatch and absolute paths without patterns; proc.is_exe_in_memory = true; evt.arg.cmd in (...) with the "
+    "three commands that open BPF by number; not proc.exepath in (...)"
 )
 # How the parts of a denial are called there.
-KINDS = {"exec": "exec", "open": "open", "unlink": "unlink", "module": "module", "ptrace": "ptrace"} | dict.fromkeys(
-    CHANGES, "change"
-)
+KINDS = {
+    **{kind: kind for kind in ("exec", "open", "unlink", "module", "ptrace", "bpf")},
+    **dict.fromkeys(CHANGES, "change"),
+}
+# What the kernel refuses of bpf(): those, of the agent's own.
+OPENING_OURS = {"BPF_MAP_GET_FD_BY_ID", "BPF_PROG_GET_FD_BY_ID", "BPF_LINK_GET_FD_BY_ID"}
 # Of what the kernel refused, fd.num is -1: the rule then means the attempt.
 LET_THROUGH = {
     ("fd.num", ">=", "0"),
@@ -44,6 +48,7 @@ class _Part:
     paths: tuple[str, ...] = ()
     except_programs: tuple[str, ...] = ()
     in_memory: bool = False
+    opens_ours: bool = False
 
 
 def denials_of(name: str, place: Place, condition: Node, circumstances: Sequence[Circumstance]) -> tuple[Denial, ...]:
@@ -77,6 +82,8 @@ def _denial(name: str, place: Place, kind: str, found: list[tuple[Circumstance, 
         raise _fault(place, name, f"some changes of files without the others ({missing})")
     if not part.paths and kind in ("exec", "open", "change", "unlink"):
         raise _fault(place, name, f"{kind} anywhere, without paths")
+    if kind == "bpf" and not part.opens_ours:
+        raise _fault(place, name, "bpf without evt.arg.cmd in (" + ", ".join(sorted(OPENING_OURS)) + ")")
     interest = _interest(name, place, [circumstance.access for circumstance, _ in found]) if kind == "open" else NONE
     return Denial(name, kind, part.paths, interest, part.except_programs)  # type: ignore[arg-type]
 
@@ -91,7 +98,7 @@ def _interest(name: str, place: Place, accesses: list[int]) -> Interest:
 def _part_of(name: str, place: Place, settled: Node, circumstance: Circumstance) -> _Part:
     paths: tuple[str, ...] = ()
     programs: list[str] = []
-    in_memory = False
+    in_memory = opens_ours = False
     for check, negated in _flat(settled, name, place):
         if not negated and (check.field, check.operator, *check.words) in LET_THROUGH:
             continue
@@ -101,13 +108,15 @@ def _part_of(name: str, place: Place, settled: Node, circumstance: Circumstance)
             programs += check.words
         elif not negated and _is_in_memory(check) and circumstance.kind == "exec":
             in_memory = True
+        elif not negated and _opens_ours(check):
+            opens_ours = True
         elif not negated and not paths and _names_files(check, circumstance):
             paths = tuple(word.rstrip("/") for word in check.words)
         else:
             raise _fault(check.spot.place, name, f"{'not ' * negated}{check.whole_field} {check.operator}")
     if in_memory and paths:
         raise _fault(place, name, "programs in memory by a path")
-    return _Part(paths, tuple(dict.fromkeys(programs)), in_memory)
+    return _Part(paths, tuple(dict.fromkeys(programs)), in_memory, opens_ours)
 
 
 def _flat(node: Node, name: str, place: Place, *, negated: bool = False) -> Iterator[tuple[Check, bool]]:
@@ -145,7 +154,7 @@ def _absolute(check: Check) -> bool:
 
 def _names_files(check: Check, circumstance: Circumstance) -> bool:
     """A path and all below it: that is pmatch, and = where nothing is below, as of files."""
-    if circumstance.kind in ("module", "ptrace"):
+    if circumstance.kind in ("module", "ptrace", "bpf"):
         return False
     field = {"exec": ("proc.exepath",), "rename": ("file.path",), "link": ("file.path",)}.get(
         circumstance.kind, ("file.path", "fd.name")
@@ -162,6 +171,10 @@ def _excepts(check: Check, negated: bool) -> bool:
 
 def _is_in_memory(check: Check) -> bool:
     return check.field == "proc.is_exe_in_memory" and check.operator == "=" and check.words == ("true",)
+
+
+def _opens_ours(check: Check) -> bool:
+    return check.field == "evt.arg.cmd" and check.operator == "in" and set(check.words) == OPENING_OURS
 
 
 def _only_files(check: Check, circumstance: Circumstance) -> bool:

@@ -33,6 +33,14 @@ What else Falco's words mean here:
 ``container.is_of_root`` (ours)
     Nobody but root can have made the container. Any user can make a cgroup below user@N.service that looks like a
     container and has a ``container.id``; rules that leave containers alone ask for this instead.
+``evt.arg.olduid``, ``evt.arg.euid``, ``evt.arg.oldgid``, ``evt.arg.egid``, ``evt.arg.cap_gained`` (partly ours)
+    Also of an exec, when the program's file has the bits or capabilities to change them; missing otherwise.
+    ``cap_gained`` are capabilities that were not there before, of capset those put into effect.
+``evt.arg.unexplained`` (ours)
+    Of setuid: ``true`` when a process is root that was not, and nobody asked the kernel for that.
+``bpf``
+    Programs loaded, attached, linked. ``BPF_MAP_GET_FD_BY_ID``, ``BPF_PROG_GET_FD_BY_ID`` and
+    ``BPF_LINK_GET_FD_BY_ID`` are told of the agent's own alone.
 ``evt.time``, ``evt.rawtime``
     Since boot (seconds, nanoseconds); the sensor does not tell the time of day.
 """
@@ -66,6 +74,9 @@ CALLS: Mapping[Kind, tuple[str, ...]] = {
     "setns": ("setns",),
     "unshare": ("unshare",),  # clone and clone3 start processes, which is far more than new namespaces
     "signal": ("kill", "tkill", "tgkill"),
+    "setgid": ("setgid", "setresgid", "setregid"),
+    "setgroups": ("setgroups",),
+    "capset": ("capset",),
 }
 
 # Events of files, whose path is the event's.
