@@ -57,10 +57,6 @@ def test_nothing_is_compiled_on_the_machine(host):
     ] == []
 
 
-def test_no_unit_failed(host):
-    assert host.check_output("systemctl list-units --failed --plain --no-legend") == ""
-
-
 def test_module_finds_no_gpu_where_there_is_none(host, gpu):
     """Neither its vermagic nor its signature is in the way."""
     if gpu:
