@@ -53,21 +53,26 @@ def test_plan(stand_in: Any, lichen: Lichen) -> None:
     kept = Component(name="tools", inputs={}, cached=True)
     base = Component(name="base", inputs={"tools": kept.key}, estimate=Estimate(seconds=64.0, runs=5, own=True))
     initrd = Component(name="initrd", inputs={"tools": kept.key}, estimate=Estimate(seconds=20.5, runs=1, own=False))
-    stale = Component(name="image", inputs={"a": "b"}, stale=("the base moved", "so did python"))
-    spy = stand_in("plan.make_plan", made := plan_of(kept, base, initrd, stale))
+    compilers = Component(name="toolchain", inputs={}, stale=("never built here",))
+    stale = Component(
+        name="image", inputs={"a": "b"}, needs=("base", "initrd"), stale=("the base moved", "so did python")
+    )
+    spy = stand_in("plan.make_plan", made := plan_of(kept, compilers, base, initrd, stale))
     lines = [line.split() for line in lichen("plan", "small", "-a", "arm64").out.splitlines()]
     assert spy.arguments == ("small", "arm64")
     assert lines[0] == ["component", "key", "state", "estimate", "why"]
     assert lines[1] == ["tools", kept.key[:12], "kept"]
-    assert lines[2] == ["base", base.key[:12], "to", "build", "1", "min", "04", "s"]
-    assert lines[3] == ["initrd", initrd.key[:12], "to", "build", "20.5", "s", "(other", "profiles)"]
-    assert lines[4][:7] == ["image", stale.key[:12], "to", "build", "no", "earlier", "run"]
-    assert lines[4][7:] == ["the", "base", "moved;", "so", "did", "python"]
+    assert lines[2] == f"toolchain {compilers.key[:12]} not needed what is made with it is kept".split()
+    assert lines[3] == ["base", base.key[:12], "to", "build", "1", "min", "04", "s"]
+    assert lines[4] == ["initrd", initrd.key[:12], "to", "build", "20.5", "s", "(other", "profiles)"]
+    assert lines[5][:7] == ["image", stale.key[:12], "to", "build", "no", "earlier", "run"]
+    assert lines[5][7:] == ["the", "base", "moved;", "so", "did", "python"]
     told = "expected: 1 min 04 s, parts beside one another; 1 min 24 s one after another; not counted: image, downloads"
-    assert " ".join(lines[5]) == told
+    assert " ".join(lines[6]) == told
     document = lichen("plan", "small", "--json").json
     assert [item["key"] for item in document["components"]] == [item.key for item in made.components]
-    assert document["components"][1]["estimate"] == {"seconds": 64.0, "runs": 5, "own": True}
+    assert [item["to_build"] for item in document["components"]] == [False, False, True, True, True]
+    assert document["components"][2]["estimate"] == {"seconds": 64.0, "runs": 5, "own": True}
     assert document["expected"] == {"together": 64.0, "alone": 84.5, "unknown": ["image"]}
 
 
