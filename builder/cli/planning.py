@@ -15,12 +15,11 @@ def print_plan(plan: Plan) -> None:
     """A row for each component, then how long building what is not kept may take."""
     rows = []
     for item in plan.components:
-        if item.cached or item in plan.to_build:
-            rows.append(
-                (item.name, item.key[:12], "kept" if item.cached else "to build", _estimate(item), _why(item.stale))
-            )
-        else:
-            rows.append((item.name, item.key[:12], "not needed", "", "what is made with it is kept"))
+        state, why = "kept" if item.cached else "to build", _why(item.stale)
+        estimate = _estimate(item)
+        if not item.cached and item not in plan.to_build:
+            state, estimate, why = "not needed", "", "what is made with it is kept"
+        rows.append((item.name, item.key[:12], state, estimate, why))
     table(("component", "key", "state", "estimate", "why"), rows)
     if any(item.estimate for item in plan.to_build):
         say(_expected(plan.expected))
