@@ -128,6 +128,9 @@ class Assembler:
             command = [sys.executable, "-m", "mkosi"]
             command += ["--directory", str(_PLACE / "tree"), "--output-directory", str(_PLACE / "output"), "--force"]
             command += ["--workspace-directory", str(_PLACE / "workspace")]
+            # All packages lie beside the tree. mkosi's usual folder is the machine's: whoever installs packages in a
+            # build of the same architecture locks it, and all others wait.
+            command += ["--package-cache-directory", str(_PLACE / "home/packages")]
             if boot_key:
                 command += ["--secure-boot=yes", "--secure-boot-key", str(_PLACE / _BOOT_KEY)]
             if tools:

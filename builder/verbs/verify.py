@@ -14,7 +14,6 @@ from builder.data.recipe import Recipe
 from builder.data.variation import Variation, variations
 from builder.data.verification import Compared, Difference, Rebuild, Verification
 from builder.foundation.atomic import disk_error, write_atomically
-from builder.foundation.digest import digest_file
 from builder.foundation.errors import InputError, LichenError, Problem
 from builder.foundation.inuse import shared
 from builder.foundation.making import alone, made_anew
@@ -22,7 +21,7 @@ from builder.foundation.progress import step
 from builder.foundation.scratch import scratch_folder
 from builder.foundation.toolbox import Toolbox
 from builder.foundation.workbench import Workbench
-from builder.steps.compare import compare_images
+from builder.steps.compare import compare_images, compare_packages
 from builder.steps.elsewhere import Host, facts_here, lay_out, possible, run
 from builder.steps.profiles import load_buildable
 from builder.steps.published import look_at
@@ -253,11 +252,11 @@ class _Work:
         return [head, *(Problem(**part) for part in parts)]
 
     def _compare(self, folder: Path, host: Host, scratch: Path) -> tuple[tuple[Compared, ...], tuple[Difference, ...]]:
-        if self.kernel:
-            return compare_packages(self.first, folder), ()
         first, second = (path.stat().st_mtime for path in (self.first, folder))
         facts = (facts_here(self.workbench.project, first), host.facts(second))
         with tempfile.TemporaryDirectory(dir=scratch) as work:
+            if self.kernel:
+                return compare_packages(self.first, folder, self.workbench.runner, Path(work), conditions=facts)
             return compare_images(
                 self.first,
                 folder,
@@ -277,15 +276,6 @@ class _Work:
                     self.workbench.runner.run(["mv", "--", path, aside / path.name])
         except OSError as error:
             raise disk_error(error, self.kept) from error
-
-
-def compare_packages(first: Path, second: Path) -> tuple[Compared, ...]:
-    """A row for each package below either folder; packages have no name twice."""
-    digests = [{path.name: digest_file(path) for path in folder.rglob("*.deb")} for folder in (first, second)]
-    return tuple(
-        Compared(name=name, first=digests[0].get(name), second=digests[1].get(name))
-        for name in sorted({*digests[0], *digests[1]})
-    )
 
 
 def _relay(workbench: Workbench, text: str, event: Event) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
@@ -12,9 +13,10 @@ import pytest
 
 from builder.data.variation import USUAL
 from builder.foundation.errors import EXIT_BAD_INPUT
+from builder.foundation.process import Runner
+from builder.steps.compare import compare_packages
 from builder.verbs import varied
 from builder.verbs.varied import Event, Order
-from builder.verbs.verify import compare_packages
 from tests.build.conftest import MakeBench
 from tests.cli.conftest import Lichen
 from tests.verify.test_verify import arguments
@@ -32,11 +34,61 @@ def test_every_package_of_either_side_has_a_row(tmp_path: Path) -> None:
     first = packages(tmp_path / "one", image=b"1", headers=b"2", gone=b"3")
     second = packages(tmp_path / "two", image=b"1", headers=b"changed", new=b"4")
     (second / "image/note").write_text("no package")
-    rows = {row.name: row for row in compare_packages(first, second)}
+    compared, differences = compare_packages(first, second, Runner(), tmp_path / "scratch")
+    rows = {row.name: row for row in compared}
     assert list(rows) == ["gone.deb", "headers.deb", "image.deb", "new.deb"]
     assert [name for name, row in rows.items() if row.identical] == ["image.deb"]
     assert rows["image.deb"].first == hashlib.sha256(b"1").hexdigest()
     assert (rows["gone.deb"].second, rows["new.deb"].first) == (None, None)
+    assert [(item.artefact, item.what) for item in differences] == [
+        ("gone.deb", "only in the first"),
+        ("headers.deb", "content"),
+        ("new.deb", "only in the second"),
+    ]
+
+
+@pytest.mark.parametrize("packing", ["none", "xz", "zstd"])
+def test_what_differs_within_a_package_is_named(tmp_path: Path, packing: str) -> None:
+    folders = []
+    for name in ("one", "two"):
+        tree = tmp_path / f"{name}.tree"
+        for path, content in (
+            ("DEBIAN/control", "Package: image\nVersion: 1\nArchitecture: all\nMaintainer: nobody\nDescription: d\n"),
+            ("usr/lib/modules/a.ko", f"built on {name}"),
+            ("usr/lib/modules/b.ko", "same"),
+            (f"boot/only-{name}", "there"),
+        ):
+            (tree / path).parent.mkdir(parents=True, exist_ok=True)
+            (tree / path).write_text(content)
+        (tree / "usr/lib/modules/b.ko").chmod(0o600 if name == "two" else 0o644)
+        (tree / "boot/link").symlink_to(f"only-{name}")
+        folders.append(tmp_path / name)
+        folders[-1].mkdir()
+        words = ["dpkg-deb", "--root-owner-group", f"-Z{packing}", "--build", str(tree), str(folders[-1] / "image.deb")]
+        subprocess.run(words, check=True, env={**os.environ, "SOURCE_DATE_EPOCH": "1700000000"})
+    (row,), differences = compare_packages(folders[0], folders[1], Runner(), tmp_path / "scratch")
+    assert not row.identical
+    told = {(item.path, item.what) for item in differences}
+    assert told == {
+        ("data/usr/lib/modules/a.ko", "content"),
+        ("data/usr/lib/modules/b.ko", "mode"),
+        ("data/boot/link", "link target"),
+        ("data/boot/only-one", "only in the first"),
+        ("data/boot/only-two", "only in the second"),
+    }
+    (evidence,) = (item.evidence for item in differences if item.what == "content")
+    assert "built on one" in evidence
+    assert "built on two" in evidence
+
+
+def test_package_that_cannot_be_read_is_compared_as_it_is(tmp_path: Path) -> None:
+    head = b"!<arch>\ndebian-binary   0           0     0     100644  4         `\n2.0\n"
+    first = packages(tmp_path / "one", image=head + b"no member")
+    second = packages(tmp_path / "two", image=head + b"another..")
+    (row,), (difference,) = compare_packages(first, second, Runner(), tmp_path / "scratch")
+    assert not row.identical
+    assert (difference.artefact, difference.path, difference.what) == ("image.deb", "", "content")
+    assert "no member" in difference.evidence
 
 
 def test_kernel_that_debian_built_is_refused(bench: MakeBench, lichen: Lichen) -> None:
@@ -82,7 +134,9 @@ def test_packages_outlive_the_disk_of_the_other_hosts_cache(
     event = Event.model_validate_json(capfd.readouterr().out.splitlines()[-1])
     shutil.rmtree(cache)
     again = packages(tmp_path / "again", image=b"1", headers=b"2")
-    assert [row.identical for row in compare_packages(again, Path(event.text))] == [True, True]
+    compared, differences = compare_packages(again, Path(event.text), Runner(), tmp_path / "scratch")
+    assert [row.identical for row in compared] == [True, True]
+    assert differences == ()
 
 
 def test_published_images_are_compared_whole(bench: MakeBench, lichen: Lichen) -> None:

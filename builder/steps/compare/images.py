@@ -1,4 +1,4 @@
-"""Compares two image folders: every artefact, every partition, every section; hashing alone when all is the same."""
+"""Compares two image folders, or packages: every artefact, partition, section; hashing alone when all is the same."""
 
 from __future__ import annotations
 
@@ -71,6 +71,44 @@ def compare_images(
         except OSError as error:
             raise disk_error(error, scratch) from error
     return tuple(images.rows), comparison.notes.differences()
+
+
+def compare_packages(
+    first: Path,
+    second: Path,
+    runner: Runner,
+    scratch: Path,
+    *,
+    conditions: tuple[Mapping[str, str], Mapping[str, str]] = ({}, {}),
+) -> tuple[tuple[Compared, ...], tuple[Difference, ...]]:
+    """Compare all Debian packages below two folders, whose names are unique there; explain what differs within.
+
+    Args:
+        scratch, conditions: as of :func:`compare_images`.
+
+    Raises:
+        InputError: a package that differs is damaged.
+        LichenError: the disk is full.
+    """
+    shelf = Scratch(scratch)
+    comparison = Comparison(Notes(conditions), shelf, Diffoscope(runner, shelf), strip=False)
+    sides = [{path.name: path for path in folder.rglob("*.deb")} for folder in (first, second)]
+    rows = []
+    for name in sorted({*sides[0], *sides[1]}):
+        ours, theirs = (Blob.of_file(side[name]) if name in side else None for side in sides)
+        digests = [blob.digest() if blob else None for blob in (ours, theirs)]
+        rows.append(Compared(name=name, first=digests[0], second=digests[1]))
+        try:
+            if ours and theirs:
+                comparison.blobs(Place(name), name, ours, theirs)
+            else:
+                comparison.notes.note(Place(name), f"only in the {SIDES[ours is None]}", None, str)
+        except UnreadableError as error:
+            remedy = "compile the kernel again"
+            raise InputError(Problem(f"{name} differs and cannot be read", str(second), str(error), remedy)) from error
+        except OSError as error:
+            raise disk_error(error, scratch) from error
+    return tuple(rows), comparison.notes.differences()
 
 
 def _artefacts(folder: Path, strip: bool) -> set[str]:

@@ -17,6 +17,7 @@ from builder.foundation.inside.portable import Portable, is_portable, read_porta
 from builder.foundation.inside.tree import Entry, Tree, UnreadableError
 from builder.steps.compare.causes import CONSEQUENCE, find_cause
 from builder.steps.compare.cpio import is_cpio, read_initrd
+from builder.steps.compare.deb import is_deb, read_deb
 from builder.steps.compare.evidence import Diffoscope, short_diff, windows
 from builder.steps.compare.metadata import changes, moments
 from builder.steps.compare.notes import Notes, Place
@@ -190,6 +191,11 @@ class Comparison:
                 return verdict
             if _is_initrd(name, first) and _is_initrd(name, second):
                 verdict = self.trees(place, read_initrd(first, self.scratch), read_initrd(second, self.scratch))
+                if not verdict.same and self.notes.count == before:
+                    self.residue(place, "packing of the same members", first, second)
+                return verdict
+            if is_deb(first) and is_deb(second):
+                verdict = self.trees(place, read_deb(first, self.scratch), read_deb(second, self.scratch))
                 if not verdict.same and self.notes.count == before:
                     self.residue(place, "packing of the same members", first, second)
                 return verdict
