@@ -65,6 +65,9 @@ _ENVIRONMENT = {
 }
 _FULL = ("No space left on device", "disk is full", "Disk full", "ENOSPC")
 _SMALL_ROOT = ("in ext2 filesystem while", "Could not allocate inode")  # mke2fs, out of blocks or inodes
+# mkosi's own, below the place. Its usual package cache is the machine's: whoever installs packages for the same
+# architecture locks it, and all others wait. Ours stays empty, for all packages lie beside the tree.
+_FOLDERS = {"output": "output", "workspace": "workspace", "package-cache": "home/packages"}
 _BOOT_KEY = "secure-boot.key"
 _RESERVE = 1 << 30  # bytes of memory left to everything else
 # In the tools tree: shifts the clock for whatever is started with it.
@@ -125,12 +128,8 @@ class Assembler:
             mounts = self._mounts(tree, output, Path(name), tools, binds)
             mounts += [("rw", kept, "tree/ccache")] if kept else []
             mounts += [("ro", boot_key, _BOOT_KEY)] if boot_key else []
-            command = [sys.executable, "-m", "mkosi"]
-            command += ["--directory", str(_PLACE / "tree"), "--output-directory", str(_PLACE / "output"), "--force"]
-            command += ["--workspace-directory", str(_PLACE / "workspace")]
-            # All packages lie beside the tree. mkosi's usual folder is the machine's: whoever installs packages in a
-            # build of the same architecture locks it, and all others wait.
-            command += ["--package-cache-directory", str(_PLACE / "home/packages")]
+            command = [sys.executable, "-m", "mkosi", "--force", f"--directory={_PLACE / 'tree'}"]
+            command += [f"--{what}-directory={_PLACE / name}" for what, name in _FOLDERS.items()]
             if boot_key:
                 command += ["--secure-boot=yes", "--secure-boot-key", str(_PLACE / _BOOT_KEY)]
             if tools:

@@ -174,8 +174,6 @@ def _component(name: str, recipe: Recipe, lock: Lock, subimages: object) -> Tree
     tree = _template_tree(_templates() / name, variables)
     if (own := _templates() / "layouts" / recipe.profile.image.layout / name).is_dir():
         tree |= _template_tree(own, variables)
-    if variables["foreign"] and (own := _templates() / "foreign" / name).is_dir():
-        tree |= _template_tree(own, variables)
     if build and name in KERNEL_PARTS:
         tree |= _kernel_files(name, build, variables)
     if name == "drivers":
@@ -205,7 +203,6 @@ def _variables(recipe: Recipe, lock: Lock) -> dict[str, Any]:
         "local_version": LOCAL_VERSION,
         "triplet": toolchain.TRIPLETS[lock.architecture],
         "build_architecture": toolchain.BUILD_ARCHITECTURE,
-        "foreign": lock.architecture != toolchain.BUILD_ARCHITECTURE,
         "targets": _TARGETS[lock.architecture],
         "boot_image": _TARGETS[lock.architecture].split()[0],
         "unused": toolchain.UNUSED_TOOLS[lock.architecture],

@@ -86,7 +86,8 @@ def test_golden(tree: Tree) -> None:
 def test_scripts_can_be_run(tree: Tree) -> None:
     modes = {name: file.mode for name, file in tree.items() if name.endswith(".finalize")}
     kernel = [f"kernel/mkosi.images/{name}/{name}.finalize" for name in KERNEL]
-    names = ("image.finalize", "inventory.finalize", "mkosi.images/python/python.finalize", "bpf/bpf.finalize", *kernel)
+    parts = [f"mkosi.images/{name}/{name}.finalize" for name in ("base", "python")]
+    names = ("image.finalize", "inventory.finalize", "bpf/bpf.finalize", *parts, *kernel)
     assert modes == dict.fromkeys(names, 0o755)
 
 

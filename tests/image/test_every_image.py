@@ -57,7 +57,7 @@ for one in distributions(path=["/opt/ai/lib/python3.13/site-packages"]):
 
 
 def test_modules_of_packages_are_compiled(host: Host) -> None:
-    """By Debian's own program, which is in its place: images of other architectures are built with another in it."""
+    """By Debian's own program, which is in its place; while the image was built something else was."""
     if not host.file("/usr/bin/py3compile").exists:
         return
     assert host.check_output("dpkg --verify python3-minimal") == ""
