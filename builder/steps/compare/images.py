@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from builder.data.manifest import ENVELOPE, LOG, SIGNATURE
@@ -63,13 +64,8 @@ def compare_images(
     images = _Images((first, second), Disks(toolbox, runner, comparison), comparison)
     names = [_artefacts(folder, strip_signatures) for folder in (first, second)]
     for name in sorted(names[0] | names[1], key=_rank):
-        try:
+        with _faults_told(name, (first, second), scratch):
             images.artefact(name, (name in names[0], name in names[1]))
-        except UnreadableError as error:
-            what, remedy = f"{name} differs and cannot be read", "build or fetch the images again"
-            raise InputError(Problem(what, f"{first}, {second}", str(error), remedy)) from error
-        except OSError as error:
-            raise disk_error(error, scratch) from error
     return tuple(images.rows), comparison.notes.differences()
 
 
@@ -95,20 +91,27 @@ def compare_packages(
     sides = [{path.name: path for path in folder.rglob("*.deb")} for folder in (first, second)]
     rows = []
     for name in sorted({*sides[0], *sides[1]}):
-        ours, theirs = (Blob.of_file(side[name]) if name in side else None for side in sides)
-        digests = [blob.digest() if blob else None for blob in (ours, theirs)]
-        rows.append(Compared(name=name, first=digests[0], second=digests[1]))
-        try:
+        with _faults_told(name, (first, second), scratch):
+            ours, theirs = (Blob.of_file(side[name]) if name in side else None for side in sides)
+            digests = [blob.digest() if blob else None for blob in (ours, theirs)]
+            rows.append(Compared(name=name, first=digests[0], second=digests[1]))
             if ours and theirs:
                 comparison.blobs(Place(name), name, ours, theirs)
             else:
                 comparison.notes.note(Place(name), f"only in the {SIDES[ours is None]}", None, str)
-        except UnreadableError as error:
-            remedy = "compile the kernel again"
-            raise InputError(Problem(f"{name} differs and cannot be read", str(second), str(error), remedy)) from error
-        except OSError as error:
-            raise disk_error(error, scratch) from error
     return tuple(rows), comparison.notes.differences()
+
+
+@contextlib.contextmanager
+def _faults_told(name: str, folders: tuple[Path, Path], scratch: Path) -> Iterator[None]:
+    """What cannot be read in the block is bad input and named; what the disk refuses is an error of its own."""
+    try:
+        yield
+    except UnreadableError as error:
+        what, remedy = f"{name} differs and cannot be read", "build or fetch it again"
+        raise InputError(Problem(what, ", ".join(map(str, folders)), str(error), remedy)) from error
+    except OSError as error:
+        raise disk_error(error, scratch) from error
 
 
 def _artefacts(folder: Path, strip: bool) -> set[str]:

@@ -6,7 +6,7 @@ what lies within, for its bytes cannot be the same: a signed file is longer.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal, NamedTuple
@@ -189,13 +189,8 @@ class Comparison:
                 if not verdict.same and self.notes.count == before:
                     self.rest_of_portable(place, (first, second), pair)
                 return verdict
-            if _is_initrd(name, first) and _is_initrd(name, second):
-                verdict = self.trees(place, read_initrd(first, self.scratch), read_initrd(second, self.scratch))
-                if not verdict.same and self.notes.count == before:
-                    self.residue(place, "packing of the same members", first, second)
-                return verdict
-            if is_deb(first) and is_deb(second):
-                verdict = self.trees(place, read_deb(first, self.scratch), read_deb(second, self.scratch))
+            if read := _archive_reader(name, first, second):
+                verdict = self.trees(place, read(first, self.scratch), read(second, self.scratch))
                 if not verdict.same and self.notes.count == before:
                     self.residue(place, "packing of the same members", first, second)
                 return verdict
@@ -273,6 +268,13 @@ def _by_folder(paths: Iterable[str]) -> dict[str, list[str]]:
     for path in paths:
         folders.setdefault(path.rpartition("/")[0], []).append(path)
     return folders
+
+
+def _archive_reader(name: str, first: Blob, second: Blob) -> Callable[[Blob, Scratch], Tree] | None:
+    """What reads both as archives; None when they are none."""
+    if _is_initrd(name, first) and _is_initrd(name, second):
+        return read_initrd
+    return read_deb if is_deb(first) and is_deb(second) else None
 
 
 def _is_initrd(name: str, blob: Blob) -> bool:
