@@ -22,6 +22,8 @@ STATE_LABEL = "lichen-state"
 # Folders of an immutable image that machines write to: what they change lies on the state partition, over the image's.
 WRITABLE = ("etc", "home", "root", "srv", "var")
 STATE = "state"
+# What Lichen lays in every image before its packages (builder/templates/base/mkosi.skeleton).
+LAID_BEFORE = ("usr/bin/py3compile", "var/lib/dpkg/diversions")
 # What the layouts themselves lay down (builder/templates/layouts), and where the state partition is mounted.
 LAID_DOWN: dict[Layout, tuple[str, ...]] = {
     "mutable": (),
@@ -78,7 +80,7 @@ def layout_problems(
 
 def _skeleton_problems(overlays: Sequence[OverlayFolder]) -> Iterator[Problem]:
     """What cannot lie in the image before its packages: two files for one place, and what is no plain file."""
-    claims = _Claims({})
+    claims = _Claims(dict.fromkeys(LAID_BEFORE, "Lichen's own file"))
     for item in overlays:
         for path in sorted(item.skeleton.rglob("*")):
             if path.is_symlink() or not (path.is_file() or path.is_dir()):

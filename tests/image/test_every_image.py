@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from testinfra.host import Host
 
 
@@ -59,7 +60,7 @@ for one in distributions(path=["/opt/ai/lib/python3.13/site-packages"]):
 def test_modules_of_packages_are_compiled(host: Host) -> None:
     """By Debian's own program, which is in its place; while the image was built something else was."""
     if not host.file("/usr/bin/py3compile").exists:
-        return
+        pytest.skip("no Debian package brings Python here")
     assert "/usr/bin/" not in host.run("dpkg --verify python3-minimal").stdout
     assert host.run("grep py3compile /var/lib/dpkg/diversions").rc == 1
     script = """

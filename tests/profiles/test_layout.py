@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+import builder
+from builder.data.layout import LAID_BEFORE
 from builder.foundation.errors import InputError, Problem
 from builder.steps.profiles import load_recipe
 from tests.profiles.sample import Sample
@@ -174,6 +178,17 @@ class TestSkeleton:
         problem = problem_of(sample)
         assert (problem.what, problem.where) == (CLAIM, str(other))
         assert problem.why == f"{mine} is laid down at /opt/.mark too"
+
+    @pytest.mark.parametrize("target", LAID_BEFORE)
+    def test_file_of_ours(self, sample: Sample, target: str) -> None:
+        sample.write(f"overlays/core/skeleton/{target}", "")
+        problem = problem_of(sample)
+        assert (problem.what, problem.why) == (CLAIM, f"Lichen's own file is laid down at /{target} too")
+
+    def test_ours_are_the_template_s(self) -> None:
+        folder = Path(builder.__file__).parent / "templates/base/mkosi.skeleton"
+        found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+        assert found == set(LAID_BEFORE)
 
     def test_link(self, sample: Sample) -> None:
         mark = sample.write("overlays/core/skeleton/opt/mark", "")
