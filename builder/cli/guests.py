@@ -45,7 +45,9 @@ def boot(
     name: Annotated[str, typer.Option(metavar="NAME", help="Name of the machine; else the profile's.")] = "",
     memory: Memory = "4G",
     cpus: Processors = 2,
-    grow: Annotated[str | None, typer.Option(metavar="SIZE", help="Room on the disk besides the image.")] = None,
+    grow: Annotated[
+        str, typer.Option(metavar="SIZE", help="Room on the disk behind the image, as machines' own disks have it.")
+    ] = "4G",
     data_disk: DataDisk = None,
     data_size: Annotated[str, typer.Option(metavar="SIZE", help="Size of the data disk when it is made.")] = "4G",
     forward: Annotated[
@@ -70,7 +72,7 @@ def boot(
         kind=acceleration,
         memory=_size("--memory", memory) // MIB,
         cpus=cpus,
-        grow=_size("--grow", grow) if grow else 0,
+        grow=_size("--grow", grow),
         data_disk=data_disk,
         data_size=_size("--data-size", data_size),
         forwards=_forwards(forward or ()),

@@ -35,8 +35,8 @@ def render(
     Args:
         packages: fetch and export the locked packages, wheels and models too, so that plain mkosi can build:
             ``mkosi -C tools`` first, for a kernel of the project's own ``mkosi -C toolchain`` and ``mkosi -C kernel``,
-            then ``mkosi`` in the top folder. Without it models are only listed in
-            ``models.sha256``.
+            for programs in BPF ``mkosi -C bpf-toolchain`` and ``mkosi -C bpf``, then ``mkosi`` in the top folder.
+            Without it models are only listed in ``models.sha256``.
 
     Raises:
         InputError: the profile is wrong, its lock is stale, or ``destination`` holds something else.

@@ -35,6 +35,10 @@ DISKS = {
     "blank": ("true", "--empty=allow --dry-run=no --discard=no /dev/loop"),
     "file system": ("mkfs.ext4 -q $disk", "is not blank"),
     "swap space": ("mkswap $disk", "is not blank"),
+    "partition of somebody else": (
+        "printf '#!/bin/sh\necho /dev/sdz1 lichen-data 0fc63daf-8483-4772-8e79-3d69d8477de4\n' > $work/lsblk",
+        "/dev/sdz1 is called lichen-data and has another type",
+    ),
     "none": ("rm -f /dev/disk/by-id/*", "--empty=refuse --dry-run=no --discard=no\n"),
 }
 
