@@ -48,6 +48,7 @@ ROWS: dict[str, tuple[list[Event], list[Event]]] = {
         [
             touches("/srv/classroom/hub/jupyterhub.sqlite", HUB, "rw"),
             touches("/srv/classroom/tls/key.pem", SYSTEMD, "r"),
+            touches("/srv/classroom/tls/cert.pem", by("openssl"), "r"),
         ],
     ),
     "Hub started an unexpected program": (

@@ -52,6 +52,14 @@ def test_alerts_of_ordinary_work_are_counted_over_rotations(tmp_path: Path, monk
     assert missing > 0, "the log is bounded"
 
 
+def test_the_classroom_s_client_is_laid_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without it the session in the hub would be left out, which looks like an image without a hub."""
+    suites = module("guest_suites.py", monkeypatch)
+    command = suites.laying_down("benign").replace(suites.FOLDER, str(tmp_path))
+    subprocess.run(["sh", "-c", command], check=True)
+    assert {path.name for path in (tmp_path / "benign").iterdir()} >= {"notebook.py", "hub_client.py", "work.py"}
+
+
 @pytest.mark.parametrize("curl", [True, False])
 @pytest.mark.parametrize("name", ["reverse shell in Python", "download run at once"])
 def test_the_act_is_a_real_one(name: str, curl: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

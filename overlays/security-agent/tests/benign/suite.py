@@ -25,6 +25,7 @@ from lichen_guard.settings import LOG
 from work import WORKS
 
 SETTLE = 3  # seconds for the last alerts to be written
+ENVIRONMENT = {**os.environ, "SUITE": str(Path(__file__).parent)}
 
 
 def do(work) -> str:
@@ -36,7 +37,7 @@ def do(work) -> str:
     try:
         done = subprocess.run(
             ["sh", script],
-            env={**os.environ, "WORK": folder},
+            env={**ENVIRONMENT, "WORK": folder},
             cwd=folder,
             capture_output=True,
             check=False,
@@ -65,7 +66,10 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=0, help="how long to go on")
     arguments = parser.parse_args()
     ready = {
-        work.name: subprocess.run(["sh", "-c", work.needs], capture_output=True, check=False).returncode == 0
+        work.name: subprocess.run(
+            ["sh", "-c", work.needs], env=ENVIRONMENT, capture_output=True, check=False
+        ).returncode
+        == 0
         for work in WORKS
     }
     rounds, faults = Counter(), {}

@@ -1,6 +1,7 @@
 """Ordinary work on such machines, none of which is to be told; each leaves nothing behind.
 
-Scripts run as root in /bin/sh, in an empty folder of their own ($WORK) that is removed afterwards.
+Scripts run as root in /bin/sh, in an empty folder of their own ($WORK) that is removed afterwards; $SUITE is the folder
+of this file, where a suite can do what needs more than a script.
 """
 
 from dataclasses import dataclass
@@ -123,6 +124,12 @@ WORKS = (
         "no C compiler",
     ),
     Work("training run", _TRAIN, "python3 -c 'import torch' || /opt/ai/bin/python3 -c 'import torch'", "no PyTorch"),
+    Work(
+        "Jupyter session",
+        'exec /opt/ai/bin/python3 "$SUITE/notebook.py"',
+        'test -f "$SUITE/hub_client.py" && systemctl is-active jupyterhub.service',
+        "no classroom",
+    ),
     Work(
         "log rotation",
         "logrotate --force /etc/logrotate.conf",
