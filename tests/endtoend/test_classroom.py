@@ -16,7 +16,7 @@ from builder.foundation.workbench import Workbench
 from builder.steps.guest_plugin import LEFT_OUT
 from builder.steps.machine import Machine
 from builder.verbs.build import BuiltImage
-from builder.verbs.imagetest import TEST_PATIENCE, run_image_tests
+from builder.verbs.imagetest import run_image_tests
 from tests.conftest import REPOSITORY
 from tests.endtoend.conftest import Booter
 
@@ -40,8 +40,7 @@ def test_image_passes_its_tests(
     workbench: Workbench, toolbox: Toolbox, classroom: BuiltImage, own_kernel: str, pytestconfig: pytest.Config
 ) -> None:
     quick = not pytestconfig.getoption("--all")
-    # Other tests run beside it on the same processors.
-    verdict = run_image_tests(workbench, toolbox, classroom.folder, quick=quick, test_timeout=2 * TEST_PATIENCE)
+    verdict = run_image_tests(workbench, toolbox, classroom.folder, quick=quick)
     suite = ET.parse(verdict.folder / "tests.xml").getroot()
     names = {case.get("name", "").partition("[")[0] for case in suite.iter("testcase")}
     for promised in (

@@ -183,9 +183,17 @@ def test_two_helpers_of_one_name_are_refused(run: Run, project: Path) -> None:
 
 def test_hanging_test_is_ended_and_the_report_is_written(run: Run, project: Path, tmp_path: Path) -> None:
     (project / "tests/image/test_all.py").write_text("import time\ndef test_sleepy(): time.sleep(1000)\n")
-    with pytest.raises(GuestTestError, match="did not end within 20 s"):
+    with pytest.raises(GuestTestError, match="no test ended within 20 s"):
         run(timeout=20)
     assert (tmp_path / "tiny.test/tests.xml").exists()
+
+
+def test_time_is_counted_from_one_test_to_the_next(run: Run, project: Path) -> None:
+    (project / "tests/image/test_all.py").write_text(
+        "import pytest, time\n@pytest.mark.parametrize('n', range(5))\ndef test_slow(n): time.sleep(5)\n"
+    )
+    session = run(timeout=20)
+    assert len([event for event in session.events if "test_slow" in event.test]) == 5
 
 
 def test_panic_during_the_tests_ends_them(run: Run, project: Path, tmp_path: Path) -> None:
