@@ -106,10 +106,7 @@ def run_image_tests(
     """Boot an image folder and run its tests.
 
     Without a data disk in ``request`` the machine gets an empty one. A ``quick`` run skips tests marked as long.
-
-    Args:
-        boot_timeout: seconds until the guest must have booted.
-        test_timeout: seconds within which the next test must have ended.
+    The guest must have booted within ``boot_timeout`` seconds, each next test have ended within ``test_timeout``.
 
     Raises:
         GuestTestError: the guest did not boot, or tests failed (each named), or there are none.
