@@ -122,6 +122,16 @@ class HubClient:
         url = f"{self.url}{prefix}api/{path}"
         return self.session.request(method, url, headers=headers, timeout=REQUEST_TIMEOUT, **options)
 
+    def connect(self, path: str) -> websocket.WebSocket:
+        """Open a websocket of the own server, as the page's own scripts do."""
+        return websocket.create_connection(
+            f"{self.url.replace('https', 'wss', 1)}/user/{self.name}/{path}",
+            cookie="; ".join(f"{cookie.name}={cookie.value}" for cookie in self.session.cookies),
+            sslopt={"cert_reqs": ssl.CERT_REQUIRED, "ca_certs": str(self.certificate)},
+            timeout=PATIENCE,
+            origin=self.url,
+        )
+
     def start_kernel(self) -> "Kernel":
         """Start a Python kernel and connect to it."""
         response = self.server_api("POST", "kernels", json={"name": "python3"})
@@ -138,17 +148,11 @@ class Kernel:
     def __init__(self, client: HubClient, kernel_id: str) -> None:
         self.client = client
         self.session_id = uuid.uuid4().hex
-        host = client.url.removeprefix("https://")
-        path = f"user/{client.name}/api/kernels/{kernel_id}/channels?session_id={self.session_id}"
-        self.address = f"wss://{host}/{path}"
+        self.path = f"api/kernels/{kernel_id}/channels?session_id={self.session_id}"
 
     def send(self, code: str) -> tuple[websocket.WebSocket, str]:
         """Ask the kernel to run code, and do not wait; return the connection and the request's id."""
-        cookies = "; ".join(f"{cookie.name}={cookie.value}" for cookie in self.client.session.cookies)
-        trust = {"cert_reqs": ssl.CERT_REQUIRED, "ca_certs": str(self.client.certificate)}
-        connection = websocket.create_connection(
-            self.address, cookie=cookies, sslopt=trust, timeout=PATIENCE, origin=self.client.url
-        )
+        connection = self.client.connect(self.path)
         request = uuid.uuid4().hex
         header = {"msg_id": request, "msg_type": "execute_request", "session": self.session_id, "username": ""}
         content = {"code": code, "silent": False, "store_history": True, "user_expressions": {}, "allow_stdin": False}

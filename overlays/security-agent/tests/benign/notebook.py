@@ -12,7 +12,6 @@ import uuid
 from contextlib import closing
 from pathlib import Path
 
-import websocket
 from hub_client import PASSWORD, HubClient, wait_for
 
 URL = "https://127.0.0.1"
@@ -34,13 +33,7 @@ def in_terminal(client: HubClient, command: str) -> None:
     assert made.status_code == 200, made.text
     terminal = made.json()["name"]
     done = uuid.uuid4().hex
-    connection = websocket.create_connection(
-        f"{URL.replace('https', 'wss')}/user/{client.name}/terminals/websocket/{terminal}",
-        cookie="; ".join(f"{cookie.name}={cookie.value}" for cookie in client.session.cookies),
-        sslopt={"ca_certs": str(CERTIFICATE)},
-        origin=URL,
-        timeout=300,
-    )
+    connection = client.connect(f"terminals/websocket/{terminal}")
     with closing(connection):
         # Halved, so that the terminal's echo of what was typed is not taken for the end.
         connection.send(json.dumps(["stdin", f"{command}; echo {done[:16]}''{done[16:]}\r"]))
