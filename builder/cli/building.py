@@ -66,7 +66,7 @@ def _outcome(built: Sequence[BuiltImage], seconds: float, *, several: bool) -> s
     if not several:
         return f"built in {duration(seconds)}" if made else "nothing changed, the image is the one built before"
     if not built:
-        return "no profile to build yet; README.md tells how to write one"
+        return "no profile to build yet; docs/profiles.md tells how to write one"
     if not made:
         return "nothing changed, the images are those built before"
     unchanged = f", {len(built) - made} unchanged" if made < len(built) else ""

@@ -122,7 +122,7 @@ def list_(context: typer.Context) -> None:
         rows.append((item.name, "a parent only" if item.abstract else locks, told))
     table(("profile", "lock", "description"), rows)
     if not profiles:
-        tell("no profile yet; README.md tells how to write one")
+        tell("no profile yet; docs/profiles.md tells how to write one")
 
 
 @app.command()

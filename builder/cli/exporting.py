@@ -14,7 +14,7 @@ from builder.cli.output import emit_json, say, tell
 from builder.cli.text import size
 from builder.data.form import Form
 
-# What to do with each form; the README tells more.
+# What to do with each form; docs/running.md tells more.
 _NEXT: Mapping[Form, str] = {
     "raw": "write it to a disk: zstd -dc image.raw.zst | dd of=/dev/DISK bs=4M iflag=fullblock conv=fsync",
     "qcow2": "start it: qemu-system-… -drive if=virtio,format=qcow2,file=image.qcow2, with UEFI firmware",

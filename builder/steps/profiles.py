@@ -135,7 +135,9 @@ def load_recipe(project: Project, name: str) -> Recipe:
     for document in documents:
         merged.add(document, inherited=document is not documents[-1])
     if not merged.origins and not broken:
-        raise InputError(Problem("the profile is empty", str(documents[-1].path), "", "see README.md: Write a profile"))
+        raise InputError(
+            Problem("the profile is empty", str(documents[-1].path), "", "docs/profiles.md tells how to write one")
+        )
     found = _Findings()
     profile = _validate(Profile, merged.value, merged, found)
     # Overlays are read even from a profile that is wrong elsewhere, so that all errors come together.
