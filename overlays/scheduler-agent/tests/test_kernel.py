@@ -6,14 +6,23 @@ from pathlib import Path
 
 import pytest
 
-# Fifteen checks of ten seconds and more each, beside the verifier's minutes on an emulated machine.
+# Sixteen checks of ten seconds and more each, beside the verifier's minutes on an emulated machine.
 pytestmark = pytest.mark.long
 UNIT = "lichen-sched.service"
 SCRIPT = "/run/guest_kernel.py"
 OBSERVING = ("observe", "off")
 CHECKS = (
     *OBSERVING,
-    *("active", "nice_bound", "nice_free", "bound_and_free", "weights", "starvation", "realtime"),
+    *(
+        "active",
+        "nice_bound",
+        "nice_free",
+        "bound_and_free",
+        "weights",
+        "starvation",
+        "realtime",
+        "realtime_everywhere",
+    ),
     *("predictors", "oracle", "load", "changes", "flat", "stall"),
 )
 

@@ -146,6 +146,24 @@ def test_scheduler_comes_and_goes_by_command(host, active):
     assert status(host)["mode"] == "observe"
 
 
+def test_threads_that_take_it_away_are_above_real_time_tasks(host, active):
+    """A rule of udev's has seen to it; which threads these are, test_kernel.py shows."""
+    code = """if True:
+        import json, os
+        from lichen_sched.threads import needed
+        of = lambda pid: (os.sched_getscheduler(pid), os.sched_getparam(pid).sched_priority)
+        print(json.dumps({name: of(pid) for pid, name in needed().items()}))
+    """
+
+    def priorities():
+        found = json.loads(host.check_output(PYTHON, code))
+        return found if set(map(tuple, found.values())) == {(1, 98)} else None
+
+    names = wait_for(priorities)
+    assert any(name.startswith("sched_ext_") for name in names)
+    assert any(name in {"rcu_preempt", "rcu_sched"} for name in names)
+
+
 def test_cpu_quota_brings_eevdf_back_while_it_is_set(host, active):
     """Ours would not keep it. A quota in force again is the kernel's: the unit gets what it says."""
     host.check_output("systemd-run --quiet --unit=quota --property=CPUQuota=20% sh -c 'while :; do :; done'")
