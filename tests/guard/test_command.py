@@ -225,6 +225,7 @@ def test_learning_is_asked_for(run: Run, monkeypatch: pytest.MonkeyPatch) -> Non
     code, out, _ = run("learn", "--windows", "70")
     assert code == 0
     assert "from 70 windows" in out
+    assert json.loads(run("learn", "--json")[1]) == {"windows": 70}
 
 
 @pytest.mark.parametrize(("seconds", "code"), [(0.0123, 0), (None, 1)])

@@ -71,7 +71,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--timeout", metavar="SECONDS", type=float, default=30.0, help="to wait for the alert (default: 30)"
     )
 
-    for command in (status, events, explain, test):
+    for command in (status, events, learn, explain, test):
         command.add_argument("--json", action="store_true", help="for machines")
     return parser
 
@@ -123,7 +123,10 @@ def _fits(record: Mapping[str, object], options: argparse.Namespace) -> bool:
 def start_learning(options: argparse.Namespace) -> int:
     """Let the agent learn anew."""
     told = ask(CONTROL, {"command": "learn", "windows": options.windows})
-    print(f"Learning starts anew, from {told['windows']} windows. lichen-guard status says how far it is.")
+    if options.json:
+        print(json.dumps(told))
+    else:
+        print(f"Learning starts anew, from {told['windows']} windows. lichen-guard status says how far it is.")
     return 0
 
 
