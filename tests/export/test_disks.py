@@ -33,7 +33,7 @@ def test_raw_unpacks_to_the_disk(small: Small, disk: Path) -> None:
 
 @pytest.mark.long
 def test_raw_boots_and_finds_what_was_laid_on_its_first_partition(small: Small, disk: Path, tmp_path: Path) -> None:
-    """A real machine has nobody who hands credentials in; README tells how to lay them on the disk."""
+    """A real machine has nobody who hands credentials in; docs/running.md tells how to lay them on the disk."""
     (tmp_path / "told").write_text("f /run/told - - - - on the disk\n")
     script = (
         f"cd '{tmp_path}'; systemd-creds encrypt --with-key=null --name=tmpfiles.extra told told.cred; "
