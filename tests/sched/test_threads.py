@@ -19,11 +19,17 @@ def test_kernels_threads_are_found_and_pretenders_are_not(tmp_path: Path) -> Non
     process(tmp_path, 17, "rcu_preempt", 2)
     process(tmp_path, 18, "rcuc/0", 2)
     process(tmp_path, 60, "sched_ext_ops_helper", 2)
+    process(tmp_path, 62, "scx_ops_enable_helper", 2)
     process(tmp_path, 61, "rcu_tasks_kthread", 2)
     process(tmp_path, 70, "rcu_preempt", 1)
     process(tmp_path, 71, "x) S 2 (rcu_preempt", 1)
     (tmp_path / "80").mkdir()  # has ended meanwhile
-    assert threads.needed(tmp_path) == {17: "rcu_preempt", 18: "rcuc/0", 60: "sched_ext_ops_helper"}
+    assert threads.needed(tmp_path) == {
+        17: "rcu_preempt",
+        18: "rcuc/0",
+        60: "sched_ext_ops_helper",
+        62: "scx_ops_enable_helper",
+    }
 
 
 def test_all_are_tried_and_those_refused_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,4 +44,4 @@ def test_all_are_tried_and_those_refused_are_told(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(os, "sched_setscheduler", give)
     with pytest.raises(SystemExit, match=r"rcu_preempt \(17\): Operation not permitted\. .*`lichen-sched off`"):
         threads.main()
-    assert asked == dict.fromkeys((17, 60), (os.SCHED_FIFO, 98))
+    assert asked == dict.fromkeys((17, 60), (os.SCHED_FIFO, threads.PRIORITY))

@@ -10,10 +10,11 @@ from pathlib import Path
 # where real-time tasks take all processors nothing else runs, and the kernel's watchdog ends the scheduler (scx_tick()
 # of kernel/sched/ext.c). What that needs must run: the worker that does it, and a grace period of RCU
 # (percpu_down_write() in scx_ops_disable_workfn()). Both are ordinary threads, or of a priority that tasks may have.
-# Names begin so: the worker; RCU's threads for grace periods and callbacks; of real-time kernels what wakes the worker.
-NEEDED = ("sched_ext_", "rcu_preempt", "rcu_sched", "rcuog/", "rcuop/", "rcuos/", "rcub/", "rcuc/", "irq_work/")
-# One below the kernel's own threads that stop processors.
-PRIORITY = 98
+# Names begin so: the workers of sched_ext; RCU's threads for grace periods and, where there are any, for callbacks and
+# for readers that wait; of real-time kernels what wakes the worker.
+NEEDED = ("sched_ext_", "scx_", "rcu_preempt", "rcu_sched", "rcuog/", "rcuop/", "rcuos/", "rcub/", "rcuc/", "irq_work/")
+# Above all that users may have: the overlay realtime gives them 98 at most.
+PRIORITY = 99
 _KTHREADD = "2"
 
 
