@@ -27,7 +27,8 @@ from builder.steps.machine import HARDWARE, probe
 from builder.steps.machine.acceleration import KVM, firmware_complaint
 
 GIB = 1 << 30
-CACHE_ROOM = 15 * GIB
+# What the classroom takes: 7 GiB that are kept, and a workspace of 18 where it does not fit into memory.
+CACHE_ROOM = 25 * GIB
 OUTPUT_ROOM = 8 * GIB
 WORKSPACE_ROOM = 8 * GIB
 MEMORY = 4 * GIB

@@ -151,8 +151,9 @@ def test_threads_that_take_it_away_are_above_real_time_tasks(host, active):
     code = """if True:
         import json, os
         from lichen_sched.threads import PRIORITY, needed
-        of = lambda pid: os.sched_getscheduler(pid) == os.SCHED_FIFO and os.sched_getparam(pid).sched_priority == PRIORITY
-        print(json.dumps({name: of(pid) for pid, name in needed().items()}))
+        wanted = (os.SCHED_FIFO, PRIORITY)
+        of = lambda pid: (os.sched_getscheduler(pid), os.sched_getparam(pid).sched_priority)
+        print(json.dumps({name: of(pid) == wanted for pid, name in needed().items()}))
     """
 
     def priorities():
