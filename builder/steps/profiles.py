@@ -135,9 +135,7 @@ def load_recipe(project: Project, name: str) -> Recipe:
     for document in documents:
         merged.add(document, inherited=document is not documents[-1])
     if not merged.origins and not broken:
-        raise InputError(
-            Problem("the profile is empty", str(documents[-1].path), "", "docs/profiles.md tells how to write one")
-        )
+        raise InputError(Problem("the profile is empty", str(documents[-1].path), "", "see docs/profiles.md"))
     found = _Findings()
     profile = _validate(Profile, merged.value, merged, found)
     # Overlays are read even from a profile that is wrong elsewhere, so that all errors come together.

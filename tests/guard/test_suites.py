@@ -21,8 +21,8 @@ SUITES = REPOSITORY.overlays / "security-agent/tests"
 
 
 def module(path: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """A suite's module; what it puts into the search path is taken out again."""
-    monkeypatch.setattr(sys, "path", list(sys.path))
+    """A suite's module, its folder in the search path as for a script; what it adds to that is taken out again."""
+    monkeypatch.setattr(sys, "path", [*sys.path, str((SUITES / path).parent)])
     specification = importlib.util.spec_from_file_location(f"suite_{Path(path).stem}", SUITES / path)
     assert specification is not None
     assert specification.loader is not None

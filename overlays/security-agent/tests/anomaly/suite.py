@@ -24,7 +24,8 @@ from pathlib import Path
 sys.path.append("/usr/lib/lichen/python")
 sys.path.append(str(Path(__file__).resolve().parents[1] / "attacks"))
 sys.path.append(str(Path(__file__).resolve().parents[1] / "benign"))
-from actions import ACTIONS, in_unit
+from action import in_unit
+from actions import ACTIONS
 from lichen_guard.evaluation import compare
 from lichen_guard.rules import load_rules
 from lichen_guard.sensor import Sensor
