@@ -23,7 +23,8 @@ def test_kernels_threads_are_found_and_pretenders_are_not(tmp_path: Path) -> Non
     process(tmp_path, 61, "rcu_tasks_kthread", 2)
     process(tmp_path, 70, "rcu_preempt", 1)
     process(tmp_path, 71, "x) S 2 (rcu_preempt", 1)
-    (tmp_path / "80").mkdir()  # has ended meanwhile
+    # It has ended meanwhile: its file cannot be read.
+    (tmp_path / "80/stat").mkdir(parents=True)
     assert threads.needed(tmp_path) == {
         17: "rcu_preempt",
         18: "rcuc/0",

@@ -9,7 +9,8 @@ import pytest
 # Sixteen checks of ten seconds and more each, beside the verifier's minutes on an emulated machine.
 pytestmark = pytest.mark.long
 UNIT = "lichen-sched.service"
-SCRIPT = "/run/guest_kernel.py"
+FOLDER = "/run/lichen-sched-tests"
+SCRIPTS = ("guest_kernel.py", "guest_tasks.py")
 OBSERVING = ("observe", "off")
 CHECKS = (
     *OBSERVING,
@@ -30,12 +31,14 @@ CHECKS = (
 @pytest.fixture(scope="module")
 def told(host, artifacts):
     """What guest_kernel.py prints of each check, with the agent at rest; one run, for loading takes longest."""
-    text = base64.b64encode(Path(__file__).with_name("guest_kernel.py").read_bytes()).decode()
-    host.check_output(f"systemctl stop {UNIT} && echo {text} | base64 -d > {SCRIPT}")
+    host.check_output(f"systemctl stop {UNIT} && mkdir -p {FOLDER}")
+    for name in SCRIPTS:
+        text = base64.b64encode(Path(__file__).with_name(name).read_bytes()).decode()
+        host.check_output(f"echo {text} | base64 -d > {FOLDER}/{name}")
     try:
-        done = host.run(f"PYTHONPATH=/usr/lib/lichen/python /usr/bin/python3 -B {SCRIPT}")
+        done = host.run(f"PYTHONPATH=/usr/lib/lichen/python /usr/bin/python3 -B {FOLDER}/guest_kernel.py")
     finally:
-        host.run(f"rm {SCRIPT}; systemctl start {UNIT}")
+        host.run(f"rm -r {FOLDER}; systemctl start {UNIT}")
     assert done.stdout, done.stderr
     (artifacts / "kernel.jsonl").write_text(done.stdout)
     machine, *checks = [json.loads(line) for line in done.stdout.splitlines()]
